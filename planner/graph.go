@@ -1,0 +1,145 @@
+package planner
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"builder/image"
+	"builder/internal/diag"
+)
+
+// ID names a definition: an op with the definitions of its inputs. Equal
+// definitions in one graph are one step.
+type ID [sha256.Size]byte
+
+// String returns the ID as hexadecimal digits.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// Graph is everything that has to be done for one target on one platform.
+type Graph struct {
+	// Steps are in an order in which every step comes after its inputs. Only what
+	// the target needs is here.
+	Steps  []Step
+	Result Result
+}
+
+// Result is what the graph makes: the tree of a step and the config around it.
+type Result struct {
+	Root StepRef
+	// Config is complete but for RootFS, Created and the times of its History: those
+	// follow from the layers. Its history has one entry without EmptyLayer for
+	// each layer of the base and each step on the way from there to Root, in order.
+	Config image.Config
+	// Base is when the base image says that it was created; zero for scratch and
+	// where it says nothing.
+	Base time.Time
+	// BaseHistory is how many entries of Config.History are the base's, kept as they are.
+	BaseHistory int
+}
+
+// StepRef is an index into Graph.Steps, or None.
+type StepRef int
+
+// None as a tree is the empty tree.
+const None StepRef = -1
+
+// Step is one piece of work.
+type Step struct {
+	ID     ID
+	Op     Op
+	Inputs []StepRef
+	Span   diag.Span // the instruction
+	Name   string    // for people: "[build 2/5] RUN make"
+	Stage  string    // the stage's name, or its number
+	// NoCache says that a record must not be used (but is written).
+	NoCache bool
+}
+
+// Op is one of [Image], [Context], [Exec], [Copy], [Mkdir].
+type Op interface{ op() }
+
+// Image is a base: the layers of a manifest. It has no inputs.
+type Image struct {
+	Reference string // what the recipe asked for, in full form with its digest
+	Digest    image.Digest
+	Platform  image.Platform
+	DiffIDs   []image.Digest
+}
+
+// Context is the build context's files, less those that Ignore excludes. It
+// has no inputs. Ignore are the patterns of the ignore file, in docker's form.
+type Context struct {
+	Name   string
+	Ignore []string
+}
+
+// Exec runs a process. Inputs[0] is its root, whose changes are its layer.
+type Exec struct {
+	Args []string
+	Env  []string // in order, without duplicates; PATH is there, HOME is the executor's
+	// ProxyEnv is given to the process and is no part of the key.
+	ProxyEnv []string
+	User     string // as in the config: name, uid, name:group, …; empty is root
+	Dir      string // absolute
+	Files    []File // shown to the process read-only, not part of the layer
+	Network  Network
+	Hosts    []Host
+	Hostname string
+	ShmSize  int64 // bytes; 0 is the default
+	Ulimits  []Ulimit
+	Platform image.Platform
+}
+
+// Network is what a step can reach.
+type Network int
+
+// The networks.
+const (
+	NetworkDefault Network = iota
+	NetworkNone
+	NetworkHost
+)
+
+// Host is a line for /etc/hosts.
+type Host struct{ Name, IP string }
+
+// Ulimit is a resource limit, by the name that prlimit(1) gives it without "RLIMIT_", lower case; -1 is no limit.
+type Ulimit struct {
+	Name       string
+	Soft, Hard int64
+}
+
+// File is a file whose content stands in the recipe.
+type File struct {
+	Name string // a COPY's file name, or an Exec's absolute path
+	Data []byte
+	Mode uint32 // permission bits; 0 means the default
+}
+
+// Copy is COPY and ADD. Inputs[0] is the tree copied into; Inputs[1], where
+// Sources is not empty, the one copied from.
+type Copy struct {
+	Sources []string // patterns, cleaned, relative to the source's root
+	Files   []File   // from heredocs, copied after the sources
+	Dest    string   // absolute and clean, but for a trailing slash, which says that it is a directory
+	Chown   string   // user[:group] by name or number; empty keeps root for a context and the owner for a stage
+	Chmod   string   // as written, octal; empty keeps the mode
+	// Unpack says that local archives are unpacked, as ADD does.
+	Unpack bool
+	// Context says that the source is a build context: owners become root.
+	Context bool
+}
+
+// Mkdir makes a directory and the parents that it lacks, as WORKDIR does, 0755
+// and owned by User. Inputs[0] is the tree.
+type Mkdir struct {
+	Path string // absolute and clean
+	User string // as in Exec
+}
+
+func (Image) op()   {}
+func (Context) op() {}
+func (Exec) op()    {}
+func (Copy) op()    {}
+func (Mkdir) op()   {}
