@@ -1,0 +1,28 @@
+// Package recipe reads the cases of the corpus: one txtar file each, with a
+// recipe, its context and the options of one build.
+//
+// The text before the first file is the case's head. Lines that start with #
+// say what the case shows; every other line is an option:
+//
+//	file: PATH            the recipe, within the case (Dockerfile)
+//	context: PATH         the build context, within the case (.)
+//	target: STAGE         as build's flag; so are these, all but platform repeatable:
+//	build-arg: NAME=VALUE
+//	label: NAME=VALUE
+//	add-host: NAME:ADDRESS
+//	ulimit: NAME=SOFT:HARD
+//	platform: PLATFORM[,PLATFORM...]
+//	no-cache: true
+//	network: none
+//	shm-size: BYTES
+//	refuse: REGEXP        both must refuse; the oracle's message matches
+//	differs: REASON       the results differ, and docs/differences.md says why
+//	differs-in: REGEXP    differences that match are the expected ones (default: all)
+//
+// A file named "setup" is a shell script that runs in the case's directory
+// when the files are in place, for what txtar cannot hold: links, modes,
+// empty directories, archives, bytes that are not text.
+//
+// In every file and option @REGISTRY@ stands for the registry's address and
+// @DIGEST:name:tag@ for the digest of a test base.
+package recipe
