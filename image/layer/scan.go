@@ -1,0 +1,45 @@
+package layer
+
+import (
+	"context"
+	"iter"
+)
+
+// Kind is what happened to a path.
+type Kind int
+
+// The kinds of change.
+const (
+	Modify Kind = iota // exists now: added, modified, or only copied up
+	Delete             // existed below, does not now
+	Opaque             // a directory that now hides all that was below in it
+)
+
+// Change is one path at which a directory may differ from the tree below it;
+// "" is the root.
+type Change struct {
+	Path string
+	Kind Kind
+}
+
+// ScanOptions say how a directory is read.
+type ScanOptions struct {
+	// Foreign is how many of the lowest layers below were made elsewhere. Compiled
+	// Python files keep their time where their source lies in one of these. It counts
+	// only where the tree below is a [Stack].
+	Foreign int
+	// Mtime returns the mtime, in nanoseconds, of the file that stands for an entry
+	// of the tree below. Without it that is the entry's own.
+	Mtime func(Entry) (int64, error)
+}
+
+// Scan makes the index of a layer out of the directory dir, in which the changed
+// files stand, and the list of changes, which may be in any order and list what
+// did not change.
+//
+// What is in the tree below with the same type, mode, owner, attributes, content
+// and mtime (directories: whatever the mtime) is left out, as BuildKit does. What an opaque
+// directory hides is listed as whiteouts.
+func Scan(ctx context.Context, dir string, changes iter.Seq2[Change, error], below View, o ScanOptions) (*Index, error) {
+	panic("not yet")
+}
