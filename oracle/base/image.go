@@ -232,6 +232,7 @@ func (s *Set) layered(root layer, config v1.Config) error {
 	third.file("layers/dir", 0o644, "a file now\n")
 	third.dir(0o755, "layers/file")
 	third.file("layers/file/inside", 0o644, "third\n")
+	third.file("layers/kept", 0o600, "third\n")
 	third.add(tarLink("layers/kept2", "layers/kept"), "")
 
 	layers := []layer{root}

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -102,23 +104,23 @@ func (p *Process) Stop() {
 // removeCgroups removes the cgroup with that name, and those in it, from every
 // hierarchy. Those that still have processes stay.
 func removeCgroups(name string) {
-	const root = "/sys/fs/cgroup"
 	var dirs []string
-	for _, pattern := range []string{root + "/" + name, root + "/*/" + name} {
+	for _, pattern := range []string{"/sys/fs/cgroup/" + name, "/sys/fs/cgroup/*/" + name} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			continue
 		}
-		dirs = append(dirs, found...)
+		for _, top := range found {
+			_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+				if err == nil && d.IsDir() {
+					dirs = append(dirs, path)
+				}
+				return err
+			})
+		}
 	}
-	for _, dir := range dirs {
-		children, err := filepath.Glob(dir + "/*/")
-		if err != nil {
-			continue
-		}
-		for _, d := range append(children, dir) {
-			_ = os.Remove(d) // a cgroup, empty but for the kernel's files
-		}
+	for _, dir := range slices.Backward(dirs) {
+		_ = syscall.Rmdir(dir)
 	}
 }
 

@@ -41,7 +41,7 @@ type item struct {
 // apply puts a layer on top of t and returns the layer's paths, sorted.
 func (t *tree) apply(r io.Reader) ([]string, error) {
 	var items []item
-	var paths []string
+	paths := []string{}
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
 		if err == io.EOF {

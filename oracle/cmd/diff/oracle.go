@@ -66,7 +66,7 @@ func expect(c *recipe.Case, r *result.Build) error {
 // key is made of all that the oracle's answer depends on.
 func (b *bench) key(c *recipe.Case) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s\n%s\n", format, b.tools.Version, c.Name)
+	fmt.Fprintf(h, "%s\n%s\n%s\n%s\n", format, b.tools.Version, b.names.Registry, c.Name)
 	for _, name := range slices.Sorted(maps.Keys(b.names.Digests)) {
 		fmt.Fprintf(h, "%s %s\n", name, b.names.Digests[name])
 	}
