@@ -1,0 +1,214 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"builder/cache"
+	"builder/executor/source"
+	"builder/image"
+	"builder/internal/depot"
+	"builder/internal/progress"
+	"builder/planner"
+	"builder/snapshot"
+)
+
+// Bases brings the layers of base images to this machine.
+type Bases interface {
+	// Layers makes sure that the layers of the image are here and returns them,
+	// lowest first. Transfers are reported under v.
+	Layers(ctx context.Context, op planner.Image, v progress.Vertex) ([]image.Layer, error)
+}
+
+// Contexts opens the build contexts that a graph names. One that was opened is
+// shared by all steps.
+type Contexts interface {
+	Context(ctx context.Context, op planner.Context) (*source.Context, error)
+}
+
+// Options are what a run needs.
+type Options struct {
+	Cache     *cache.Cache
+	Depot     *depot.Depot
+	Snapshots snapshot.Snapshotter
+	Bases     Bases
+	Contexts  Contexts
+	Progress  progress.Sink
+	// Jobs is how many steps run at a time; at least 1.
+	Jobs int
+	// Temp is for files of this run, Logs for the output of steps, which outlives it.
+	Temp, Logs string
+	// Epoch, where it is set, takes the place of all stamps: SOURCE_DATE_EPOCH, in
+	// seconds.
+	Epoch *int64
+}
+
+// run is one graph on its way to an image.
+type run struct {
+	Options
+	graph   *planner.Graph
+	slots   chan struct{}
+	results []result
+	tars    []bool // by step: its layer is written straight to a tar
+}
+
+// result is what a step made: a tree, or for a context its files.
+type result struct {
+	done  chan struct{}
+	chain []image.ContentDigest
+	base  int // how many layers of the chain no step made
+	image *planner.Image
+	files *source.Context
+}
+
+// Run executes the graph and returns the image that it makes. Its layers are in
+// the depot.
+func Run(ctx context.Context, g *planner.Graph, o Options) (*image.Image, error) {
+	r := &run{Options: o, graph: g, slots: make(chan struct{}, max(o.Jobs, 1)), results: make([]result, len(g.Steps))}
+	for i := range r.results {
+		r.results[i].done = make(chan struct{})
+	}
+	r.tars = straightToTar(g)
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range g.Steps {
+		group.Go(func() error {
+			if err := r.wait(ctx, g.Steps[i].Inputs); err != nil {
+				return err
+			}
+			if err := r.step(ctx, planner.StepRef(i)); err != nil {
+				return err
+			}
+			close(r.results[i].done)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return r.assemble(context.WithoutCancel(ctx))
+}
+
+// wait returns when the inputs are there.
+func (r *run) wait(ctx context.Context, inputs []planner.StepRef) error {
+	for _, in := range inputs {
+		if in == planner.None {
+			continue
+		}
+		select {
+		case <-r.results[in].done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// input returns what input n of a step made; the empty tree for none.
+func (r *run) input(s *planner.Step, n int) *result {
+	if n >= len(s.Inputs) || s.Inputs[n] == planner.None {
+		return &result{}
+	}
+	return &r.results[s.Inputs[n]]
+}
+
+// straightToTar says for each step whether nobody but the image needs its
+// layer: then it is written as a tar and never as files.
+func straightToTar(g *planner.Graph) []bool {
+	tars := make([]bool, len(g.Steps))
+	for at := g.Result.Root; at != planner.None; {
+		s := &g.Steps[at]
+		switch s.Op.(type) {
+		case planner.Copy, planner.Mkdir:
+			tars[at] = true
+		default:
+			at = planner.None
+			continue
+		}
+		if len(s.Inputs) == 0 {
+			break
+		}
+		at = s.Inputs[0]
+	}
+	for i := range g.Steps {
+		s := &g.Steps[i]
+		for n, in := range s.Inputs {
+			if _, exec := s.Op.(planner.Exec); in != planner.None && (exec || n > 0) {
+				tars[in] = false
+			}
+		}
+	}
+	// Below a layer with files every layer has files.
+	for i := len(g.Steps) - 1; i >= 0; i-- {
+		if in := g.Steps[i].Inputs; !tars[i] && len(in) > 0 && in[0] != planner.None {
+			tars[in[0]] = false
+		}
+	}
+	return tars
+}
+
+// step makes the result of one step.
+func (r *run) step(ctx context.Context, ref planner.StepRef) error {
+	s, result := &r.graph.Steps[ref], &r.results[ref]
+	switch op := s.Op.(type) {
+	case planner.Image:
+		result.image = &op
+		for _, id := range op.DiffIDs {
+			result.chain = append(result.chain, image.ForeignContent(id))
+		}
+		result.base = len(result.chain)
+		return nil
+	case planner.Context:
+		files, err := r.Contexts.Context(ctx, op)
+		result.files = files
+		return err
+	case planner.Exec, planner.Copy, planner.Mkdir:
+		return r.layer(ctx, ref)
+	default:
+		return fmt.Errorf("step %q: op %T is not known to the executor", s.Name, op)
+	}
+}
+
+// vertex names a step for people who watch.
+func (r *run) vertex(ref planner.StepRef) progress.Vertex {
+	return progress.Vertex{ID: fmt.Sprintf("step %d", ref), Name: r.graph.Steps[ref].Name}
+}
+
+// root is the base image step at the bottom of a tree, if there is one.
+func (r *run) root(ref planner.StepRef) *planner.Image {
+	for ref != planner.None {
+		s := &r.graph.Steps[ref]
+		if r.results[ref].image != nil {
+			return r.results[ref].image
+		}
+		if len(s.Inputs) == 0 {
+			return nil
+		}
+		ref = s.Inputs[0]
+	}
+	return nil
+}
+
+// fetch makes sure that the layers of the base image below a tree are here.
+func (r *run) fetch(ctx context.Context, ref planner.StepRef) ([]image.Layer, error) {
+	base := r.root(ref)
+	if base == nil {
+		return nil, nil
+	}
+	v := progress.Vertex{ID: "image " + base.Digest.String(), Name: "FROM " + base.Reference}
+	layers, err := r.Bases.Layers(ctx, *base, v)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range layers {
+		if _, err := r.Depot.AddBase(l); err != nil {
+			return nil, err
+		}
+	}
+	return layers, nil
+}
+
+// now is the moment, for records and for files being written.
+func now() time.Time { return time.Now() }

@@ -1,0 +1,93 @@
+package executor
+
+import (
+	"fmt"
+	"strconv"
+
+	"builder/cache"
+	"builder/image"
+	"builder/planner"
+)
+
+// parts collects what goes into a key. Each part has a name, so that a miss can
+// be explained, and so that no two computations share an encoding.
+type parts cache.Parts
+
+func (p *parts) add(name, value string) { *p = append(*p, cache.Part{Name: name, Value: value}) }
+
+func (p *parts) list(name string, values []string) {
+	p.add(name+".len", strconv.Itoa(len(values)))
+	for _, v := range values {
+		p.add(name, v)
+	}
+}
+
+// chain adds a wide key: the contents of a tree's layers, lowest first.
+func (p *parts) chain(name string, chain []image.ContentDigest) {
+	p.add(name+".len", strconv.Itoa(len(chain)))
+	for _, c := range chain {
+		p.add(name, c.String())
+	}
+}
+
+// execParts is everything that a process can see of its making.
+func execParts(op planner.Exec, root []image.ContentDigest) cache.Parts {
+	var p parts
+	p.add("op", "exec")
+	p.add("sandbox", sandboxVersion)
+	p.chain("root", root)
+	p.list("arg", op.Args)
+	p.list("env", op.Env)
+	p.add("user", op.User)
+	p.add("dir", op.Dir)
+	p.add("platform", op.Platform.OS+"/"+op.Platform.Architecture+"/"+op.Platform.Variant)
+	p.add("network", strconv.Itoa(int(op.Network)))
+	p.add("hostname", op.Hostname)
+	p.add("shm", strconv.FormatInt(op.ShmSize, 10))
+	for _, f := range op.Files {
+		p.add("file", f.Name)
+		p.add("file.mode", strconv.FormatUint(uint64(f.Mode), 8))
+		p.add("file.data", string(f.Data))
+	}
+	for _, h := range op.Hosts {
+		p.add("host", h.Name+"="+h.IP)
+	}
+	for _, u := range op.Ulimits {
+		p.add("ulimit", fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard))
+	}
+	return cache.Parts(p)
+}
+
+// sandboxVersion changes when what a step sees changes in a way that can change
+// what it writes: everyone rebuilds.
+const sandboxVersion = "1"
+
+// mkdirParts is what a directory that WORKDIR makes depends on.
+func mkdirParts(op planner.Mkdir, root []image.ContentDigest) cache.Parts {
+	var p parts
+	p.add("op", "mkdir")
+	p.chain("root", root)
+	p.add("path", op.Path)
+	p.add("user", op.User)
+	return cache.Parts(p)
+}
+
+// copyParts is what a copy depends on. from is the source's contribution: the
+// contents of its whole tree (wide), or the digest of what is selected (narrow).
+func copyParts(op planner.Copy, root []image.ContentDigest, from func(*parts)) cache.Parts {
+	var p parts
+	p.add("op", "copy")
+	p.chain("root", root)
+	p.add("dest", op.Dest)
+	p.add("chown", op.Chown)
+	p.add("chmod", op.Chmod)
+	p.add("unpack", strconv.FormatBool(op.Unpack))
+	p.add("context", strconv.FormatBool(op.Context))
+	for _, f := range op.Files {
+		p.add("file", f.Name)
+		p.add("file.mode", strconv.FormatUint(uint64(f.Mode), 8))
+		p.add("file.data", string(f.Data))
+	}
+	from(&p)
+	return cache.Parts(p)
+}

@@ -1,0 +1,187 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"builder/cache"
+	"builder/image"
+	"builder/image/layer"
+	"builder/internal/diag"
+	"builder/internal/progress"
+	"builder/planner"
+)
+
+// work is one step that makes a layer: the keys under which its result may be
+// known, and how to make it.
+type work struct {
+	ref  planner.StepRef
+	step *planner.Step
+	root *result
+	// wide is the key made of whole trees; it is known at once. It is nil where a
+	// source has none.
+	wide cache.Parts
+	// narrow, where it is not nil, is the key made of just the paths selected.
+	narrow func(context.Context) (cache.Parts, error)
+	// build makes the layer and leaves it in the depot.
+	build func(context.Context) (image.ContentDigest, error)
+}
+
+// layer answers a step from the cache or runs it.
+func (r *run) layer(ctx context.Context, ref planner.StepRef) error {
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-r.slots }()
+
+	v := r.vertex(ref)
+	r.Progress.Progress(progress.Started{Vertex: v, Time: now()})
+	content, cached, err := r.answer(ctx, ref)
+	err = r.blame(&r.graph.Steps[ref], err)
+	r.Progress.Progress(progress.Finished{Vertex: v, Cached: cached, Err: err, Time: now()})
+	if err != nil {
+		return err
+	}
+	root := r.input(&r.graph.Steps[ref], 0)
+	result := &r.results[ref]
+	result.chain = append(root.chain[:len(root.chain):len(root.chain)], content)
+	result.base = root.base
+	return nil
+}
+
+// answer is layer without the reporting. A context that changes while it is
+// read makes the step start again, once.
+func (r *run) answer(ctx context.Context, ref planner.StepRef) (image.ContentDigest, bool, error) {
+	for attempt := 0; ; attempt++ {
+		w, err := r.work(ref)
+		if err != nil {
+			return image.ContentDigest{}, false, err
+		}
+		content, cached, err := r.attempt(ctx, w)
+		if !errors.Is(err, layer.ErrChanged) || attempt > 0 {
+			return content, cached, err
+		}
+		if from := r.input(w.step, 1).files; from != nil {
+			from.Forget()
+		}
+	}
+}
+
+// attempt looks the step up, waits for another process that is making it, and
+// makes it.
+func (r *run) attempt(ctx context.Context, w *work) (content image.ContentDigest, cached bool, err error) {
+	keys := []cache.Parts{}
+	if w.wide != nil {
+		keys = append(keys, w.wide)
+		if content, ok, err := r.lookUp(ctx, w.step, w.wide); ok || err != nil {
+			return content, ok, err
+		}
+	}
+	if w.narrow != nil {
+		narrow, err := w.narrow(ctx)
+		if err != nil {
+			return content, false, err
+		}
+		keys = append(keys, narrow)
+		if content, ok, err := r.lookUp(ctx, w.step, narrow); ok || err != nil {
+			return content, ok, errors.Join(err, r.record(keys[:len(keys)-1], content, 0, false))
+		}
+	}
+	last := keys[len(keys)-1]
+	unlock, err := r.Cache.Lock(ctx, last.Key(), func() { r.waiting(w) })
+	if err != nil {
+		return content, false, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if content, ok, err := r.lookUp(ctx, w.step, last); ok || err != nil {
+		return content, ok, err
+	}
+	start := now()
+	if content, err = w.build(ctx); err != nil {
+		return content, false, err
+	}
+	return content, false, r.record(keys, content, now().Sub(start), w.step.NoCache)
+}
+
+// lookUp answers from a record, if its layer is still here.
+func (r *run) lookUp(ctx context.Context, s *planner.Step, p cache.Parts) (image.ContentDigest, bool, error) {
+	if s.NoCache {
+		return image.ContentDigest{}, false, nil
+	}
+	rec, ok, err := r.Cache.Get(p.Key())
+	if !ok || err != nil {
+		return image.ContentDigest{}, false, err
+	}
+	here, err := r.Depot.Has(ctx, rec.Layer)
+	if err != nil {
+		return image.ContentDigest{}, false, err
+	}
+	if !here {
+		return image.ContentDigest{}, false, r.Cache.Forget(p.Key())
+	}
+	return rec.Layer, true, nil
+}
+
+// record remembers what the keys gave.
+func (r *run) record(keys []cache.Parts, content image.ContentDigest, took time.Duration, replace bool) error {
+	for _, p := range keys {
+		rec := cache.Record{Parts: p, Layer: content, Made: now(), Took: took}
+		var err error
+		if replace {
+			err = r.Cache.Replace(p.Key(), rec)
+		} else {
+			_, err = r.Cache.Put(p.Key(), rec)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waiting says that another process is at the same step.
+func (r *run) waiting(w *work) {
+	r.Progress.Progress(progress.Output{Vertex: r.vertex(w.ref), Stream: progress.Stderr, Time: now(),
+		Data: []byte("waiting for another build that is running this step\n")})
+}
+
+// work says what a step is.
+func (r *run) work(ref planner.StepRef) (*work, error) {
+	s := &r.graph.Steps[ref]
+	w := &work{ref: ref, step: s, root: r.input(s, 0)}
+	switch op := s.Op.(type) {
+	case planner.Exec:
+		w.wide = execParts(op, w.root.chain)
+		w.build = func(ctx context.Context) (image.ContentDigest, error) { return r.exec(ctx, w, op) }
+	case planner.Mkdir:
+		w.wide = mkdirParts(op, w.root.chain)
+		w.build = func(ctx context.Context) (image.ContentDigest, error) { return r.mkdir(ctx, w, op) }
+	case planner.Copy:
+		r.copyWork(w, op)
+	default:
+		return nil, fmt.Errorf("step %q: op %T makes no layer", s.Name, op)
+	}
+	return w, nil
+}
+
+// blame gives an error the place in the recipe that it came from.
+func (r *run) blame(s *planner.Step, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if e, ok := errors.AsType[*diag.Error](err); ok {
+		if !e.Span.IsZero() {
+			return err
+		}
+		c := *e
+		c.Span = s.Span
+		return &c
+	}
+	e := diag.Errorf(s.Span, "%v", err)
+	e.Err = err
+	return e
+}

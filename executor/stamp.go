@@ -1,0 +1,98 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"builder/image"
+	"builder/planner"
+)
+
+// earliest is the stamp's start where the base gives none, or one before it:
+// the first moment that every archive format and time zone can express.
+var earliest = time.Date(1980, 2, 1, 0, 0, 0, 0, time.UTC)
+
+// stamps returns the times that the layers of a chain carry in their tars, the
+// topmost layer's first, and none for those of the base. They are a logical
+// clock: a function of the base's time, the place and the content.
+func (r *run) stamps(chain []image.ContentDigest, base int) []int64 {
+	stamps := make([]int64, 0, len(chain)-base)
+	for i := len(chain) - 1; i >= base; i-- {
+		stamps = append(stamps, r.stamp(i-base+1, chain[i]))
+	}
+	return stamps
+}
+
+// stamp is the time of the layer at place n above the base.
+func (r *run) stamp(n int, content image.ContentDigest) int64 {
+	if r.Epoch != nil {
+		return *r.Epoch
+	}
+	return r.start() + 256*int64(n) + int64(content[len(content)-1])
+}
+
+// start is S, the time of the base.
+func (r *run) start() int64 {
+	return max(earliest.Unix(), r.graph.Result.Base.Unix())
+}
+
+// assemble makes the image out of the result's tree and config.
+func (r *run) assemble(ctx context.Context) (*image.Image, error) {
+	root := r.graph.Result.Root
+	var top result
+	if root != planner.None {
+		top = r.results[root]
+	}
+	base, err := r.fetch(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	if len(base) != top.base {
+		return nil, fmt.Errorf("base image has %d layers where its config lists %d", len(base), top.base)
+	}
+	img := &image.Image{Config: r.graph.Result.Config, Layers: append(base[:len(base):len(base)], make([]image.Layer, len(top.chain)-top.base)...)}
+	stamps := r.stamps(top.chain, top.base)
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(cap(r.slots))
+	for i := top.base; i < len(top.chain); i++ {
+		group.Go(func() error {
+			l, err := r.Depot.Seal(gctx, top.chain[i], stamps[len(top.chain)-1-i:])
+			img.Layers[i] = l
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	r.date(&img.Config, stamps)
+	img.Config.RootFS = image.RootFS{Type: "layers", DiffIDs: make([]image.Digest, len(img.Layers))}
+	for i, l := range img.Layers {
+		img.Config.RootFS.DiffIDs[i] = l.DiffID
+	}
+	return img, nil
+}
+
+// date gives the config and the history entries that are not the base's the
+// time of the last layer up to there.
+func (r *run) date(c *image.Config, stamps []int64) {
+	at := time.Unix(r.start(), 0).UTC()
+	if r.Epoch != nil {
+		at = time.Unix(*r.Epoch, 0).UTC()
+	}
+	history := make([]image.History, len(c.History))
+	copy(history, c.History)
+	next := len(stamps) - 1
+	for i := r.graph.Result.BaseHistory; i < len(history); i++ {
+		if !history[i].EmptyLayer && next >= 0 {
+			at = time.Unix(stamps[next], 0).UTC()
+			next--
+		}
+		created := at
+		history[i].Created = &created
+	}
+	created := at
+	c.History, c.Created = history, &created
+}

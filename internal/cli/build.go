@@ -1,0 +1,384 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"builder"
+	"builder/image"
+	"builder/internal/diag"
+	"builder/planner"
+)
+
+// buildFlags are the flags of build as they were typed.
+type buildFlags struct {
+	tags, buildArgs, labels, noCacheFilter   []string
+	outputs, addHosts, ulimits               []string
+	file, target, platform, network, shmSize string
+	iidfile, metadataFile                    string
+	noCache, push, quiet                     bool
+	pull                                     choice
+	progress                                 choice
+	jobs                                     int
+}
+
+func newBuild(g *globals) *cobra.Command {
+	f := &buildFlags{
+		pull:     choice{value: "missing", words: []string{"always", "missing", "never", "true", "false"}},
+		progress: choice{value: "auto", words: progressModes},
+	}
+	cmd := &cobra.Command{
+		Use:     "build [OPTIONS] PATH | -",
+		Short:   "Build an image from a Dockerfile",
+		Example: "  builder build -t app:1.0 .",
+		Args:    exactly(1, "one build context (a directory, or - for standard input)"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runBuild(cmd.Context(), g, f, args[0])
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name and tag of the result, as name:tag (repeatable)")
+	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile (default PATH/Dockerfile); - is standard input")
+	fl.StringVar(&f.target, "target", "", "the stage to build (default the last)")
+	fl.StringArrayVar(&f.buildArgs, "build-arg", nil, "value of an ARG, as NAME=VALUE; NAME alone takes it from the environment")
+	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")
+	fl.BoolVar(&f.noCache, "no-cache", false, "run every step again")
+	fl.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run the steps of these stages again")
+	fl.Var(&f.pull, "pull", "ask the registry for bases: always, missing or never")
+	fl.Lookup("pull").NoOptDefVal = "always"
+	fl.StringVar(&f.platform, "platform", "", "platform of the result, such as linux/arm64 (default this machine's)")
+	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the image goes: type=store|oci|docker|tar|local|registry[,dest=PATH], or a directory")
+	fl.BoolVar(&f.push, "push", false, "push the tags; the same as --output type=registry")
+	fl.Var(&f.progress, "progress", "how to show progress: "+strings.Join(progressModes, ", "))
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the image ID")
+	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this file")
+	fl.StringVar(&f.metadataFile, "metadata-file", "", "write the digests of the result to this file, as JSON")
+	fl.IntVar(&f.jobs, "jobs", max(4, runtime.NumCPU()), "how many steps run at the same time")
+	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
+	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP")
+	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm in RUN steps, such as 128m")
+	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of RUN steps, as NAME=SOFT[:HARD]")
+	return cmd
+}
+
+// runBuild is the build command: everything is read and checked before the
+// first step runs.
+func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string) (err error) {
+	outputs, err := f.parseOutputs()
+	if err != nil {
+		return err
+	}
+	tags, err := parseTags(f.tags)
+	if err != nil {
+		return err
+	}
+	plan, err := f.plan()
+	if err != nil {
+		return err
+	}
+	epoch, err := f.epoch()
+	if err != nil {
+		return err
+	}
+	if f.quiet {
+		f.progress.value = "quiet"
+	}
+	m, err := openMachine(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	input, err := openInput(ctx, g, m, f.file, contextArg)
+	if err != nil {
+		return err
+	}
+	view := newDisplay(f.progress.value, g.err)
+	built, err := builder.Build(ctx, builder.Options{
+		Recipe:   input.recipe,
+		Ignore:   input.ignore,
+		Plan:     plan,
+		Resolver: m.resolver(f.policy(), view),
+		Executor: m.executor(input, view, f.jobs, epoch),
+	})
+	var done []delivered
+	if err == nil {
+		done, err = m.deliver(ctx, built, tags, outputs, view)
+	}
+	if err = errors.Join(err, view.Close()); err != nil {
+		return err
+	}
+	return f.report(g, m, built, done)
+}
+
+// parseOutputs reads --output and --push; without both the image goes to the
+// store.
+func (f *buildFlags) parseOutputs() ([]output, error) {
+	var outputs []output
+	stdout := 0
+	for _, text := range f.outputs {
+		o, err := parseOutput(text)
+		if err != nil {
+			return nil, err
+		}
+		if o.dest == "-" {
+			stdout++
+		}
+		outputs = append(outputs, o)
+	}
+	if stdout > 1 {
+		return nil, usage("--output: two outputs go to standard output").WithHint("give one of them a dest=FILE")
+	}
+	if f.push {
+		outputs = append(outputs, output{kind: "registry", form: form{compression: "gzip"}})
+	}
+	if len(outputs) == 0 {
+		outputs = []output{{kind: "store", form: form{compression: "gzip"}}}
+	}
+	for _, o := range outputs {
+		if (o.kind == "registry" || o.push) && len(f.tags) == 0 && len(o.names) == 0 {
+			return nil, usage("nothing says what the pushed image is called").WithHint("add -t registry.example.com/name:tag")
+		}
+	}
+	return outputs, nil
+}
+
+func parseTags(words []string) ([]image.Reference, error) {
+	var tags []image.Reference
+	for _, word := range words {
+		ref, err := image.ParseReference(word)
+		if err != nil {
+			return nil, usage("-t: %v", err)
+		}
+		if ref.Digest() != "" {
+			return nil, usage("-t: %q has a digest", word).WithHint("a tag names what is built; its digest follows from it")
+		}
+		tags = append(tags, ref)
+	}
+	return tags, nil
+}
+
+// plan turns flags into what planning needs.
+func (f *buildFlags) plan() (planner.Options, error) {
+	o := planner.Options{Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Hostname: ""}
+	var err error
+	if o.BuildArgs, err = pairs("--build-arg", f.buildArgs, os.LookupEnv); err != nil {
+		return o, err
+	}
+	if o.Labels, err = pairs("--label", f.labels, func(string) (string, bool) { return "", true }); err != nil {
+		return o, err
+	}
+	if strings.Contains(f.platform, ",") {
+		return o, usage("--platform: %q names several platforms", f.platform).WithHint("build one platform at a time; an index of several is not supported yet")
+	}
+	o.BuildPlatform = image.DefaultPlatform()
+	o.Platform = o.BuildPlatform
+	if f.platform != "" {
+		if o.Platform, err = image.ParsePlatform(f.platform); err != nil {
+			return o, usage("--platform: %v", err)
+		}
+	}
+	switch f.network {
+	case "default", "":
+	case "none":
+		o.Network = planner.NetworkNone
+	case "host":
+		o.Network = planner.NetworkHost
+	default:
+		return o, usage("--network: %q is not supported", f.network).WithHint("default, host or none")
+	}
+	for _, text := range f.addHosts {
+		h, err := parseHost(text)
+		if err != nil {
+			return o, err
+		}
+		o.Hosts = append(o.Hosts, h)
+	}
+	for _, text := range f.ulimits {
+		u, err := parseUlimit(text)
+		if err != nil {
+			return o, err
+		}
+		o.Ulimits = append(o.Ulimits, u)
+	}
+	if f.shmSize != "" {
+		if o.ShmSize, err = parseBytes("--shm-size", f.shmSize); err != nil {
+			return o, err
+		}
+	}
+	if f.jobs < 1 {
+		return o, usage("--jobs: %d is less than one", f.jobs)
+	}
+	return o, nil
+}
+
+// epoch is SOURCE_DATE_EPOCH, from the build arguments or the environment.
+func (f *buildFlags) epoch() (*int64, error) {
+	text, ok := os.LookupEnv("SOURCE_DATE_EPOCH")
+	for _, arg := range f.buildArgs {
+		if value, is := strings.CutPrefix(arg, "SOURCE_DATE_EPOCH="); is {
+			text, ok = value, true
+		}
+	}
+	if !ok || text == "" {
+		return nil, nil
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || seconds < 0 {
+		return nil, usage("SOURCE_DATE_EPOCH: %q is not a number of seconds", text)
+	}
+	return &seconds, nil
+}
+
+// report prints the result and writes the files that were asked for.
+func (f *buildFlags) report(g *globals, m *machine, img *image.Image, done []delivered) error {
+	id, err := image.ID(img)
+	if err != nil {
+		return err
+	}
+	if f.iidfile != "" {
+		if err := os.WriteFile(f.iidfile, []byte(id.String()), 0o644); err != nil {
+			return fmt.Errorf("--iidfile: %w", err)
+		}
+	}
+	if f.metadataFile != "" {
+		if err := writeMetadata(f.metadataFile, id, f.tags, done); err != nil {
+			return fmt.Errorf("--metadata-file: %w", err)
+		}
+	}
+	for _, d := range done {
+		if d.stdout {
+			return nil // it belongs to the archive
+		}
+	}
+	_, err = fmt.Fprintln(g.out, id)
+	return err
+}
+
+// delivered is an output that is done.
+type delivered struct {
+	manifest *image.Descriptor // what was written or pushed, where there is a manifest
+	stdout   bool
+}
+
+// writeMetadata writes --metadata-file with buildx's field names.
+func writeMetadata(path string, id image.Digest, tags []string, done []delivered) error {
+	m := map[string]any{"containerimage.config.digest": id.String()}
+	for _, d := range done {
+		if d.manifest != nil {
+			m["containerimage.digest"] = d.manifest.Digest.String()
+			m["containerimage.descriptor"] = d.manifest
+		}
+	}
+	if len(tags) > 0 {
+		m["image.name"] = strings.Join(tags, ",")
+	}
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, '\n'), 0o644)
+}
+
+// input is what a build reads: recipe, ignore file, context.
+type input struct {
+	recipe *diag.File
+	ignore *diag.File // may be nil
+	dir    string     // the context; "" for an empty one
+}
+
+// openInput reads the recipe and finds the context.
+func openInput(ctx context.Context, g *globals, m *machine, file, contextArg string) (*input, error) {
+	if contextArg == "-" {
+		return m.openStdin(ctx, g.in, file)
+	}
+	fi, err := os.Stat(contextArg)
+	switch {
+	case err != nil && strings.Contains(contextArg, "://"):
+		return nil, usage("the context %q is a URL", contextArg).WithHint("remote contexts are not supported yet: fetch it and give the directory")
+	case err != nil:
+		return nil, usage("the context %q cannot be read: %v", contextArg, unwrapPath(err))
+	case !fi.IsDir():
+		return nil, usage("the context %q is not a directory", contextArg).WithHint("give the directory that the Dockerfile's COPY paths are in, and the Dockerfile with -f")
+	}
+	in := &input{dir: contextArg}
+	if file == "-" {
+		in.recipe, err = readRecipe("-", g.in)
+	} else {
+		path := file
+		if path == "" {
+			path = filepath.Join(contextArg, "Dockerfile")
+		}
+		in.recipe, err = readRecipeFile(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return in, in.readIgnore(file)
+}
+
+// readIgnore reads the ignore file: beside the recipe by its name, or the
+// context's.
+func (in *input) readIgnore(file string) error {
+	paths := []string{filepath.Join(in.dir, ".dockerignore")}
+	if file == "" {
+		file = filepath.Join(in.dir, "Dockerfile")
+	}
+	if file != "-" {
+		paths = append([]string{file + ".dockerignore"}, paths...)
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read ignore file: %w", err)
+		}
+		in.ignore = &diag.File{Name: path, Text: string(data)}
+		return nil
+	}
+	return nil
+}
+
+// maxRecipe is how large a recipe may be.
+const maxRecipe = 16 << 20
+
+func readRecipeFile(path string) (*diag.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, usage("the Dockerfile %q cannot be read: %v", path, unwrapPath(err)).WithHint("name it with -f")
+	}
+	defer f.Close()
+	return readRecipe(path, f)
+}
+
+func readRecipe(name string, r io.Reader) (*diag.File, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxRecipe+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(data) > maxRecipe {
+		return nil, usage("%s has more than %d MiB and is no Dockerfile", name, maxRecipe>>20)
+	}
+	if name == "-" {
+		name = "Dockerfile"
+	}
+	return &diag.File{Name: filepath.Base(name), Text: string(data)}, nil
+}
+
+func unwrapPath(err error) error {
+	if p, ok := errors.AsType[*os.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}

@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"builder/internal/diag"
+	"builder/planner"
+)
+
+// usage is a fault in what was typed: what, and how it is meant to be.
+func usage(format string, args ...any) *diag.Error {
+	return diag.Errorf(diag.Span{}, format, args...)
+}
+
+// parseBytes reads a size as docker writes it: 64m, 1.5gb, 1024.
+func parseBytes(flag, text string) (int64, error) {
+	number := strings.TrimRight(strings.ToLower(text), "bkmgtpi ")
+	unit := strings.TrimSpace(strings.ToLower(text[len(number):]))
+	unit = strings.TrimSuffix(strings.TrimSuffix(unit, "b"), "i")
+	shift, ok := map[string]uint{"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}[unit]
+	value, err := strconv.ParseFloat(number, 64)
+	if err != nil || !ok || value < 0 || value*float64(int64(1)<<shift) > 1<<62 {
+		return 0, usage("%s: %q is not a size", flag, text).WithHint("write a number and a unit, such as 64m or 1g")
+	}
+	return int64(value * float64(int64(1)<<shift)), nil
+}
+
+// parseHost reads --add-host NAME:IP or NAME=IP.
+func parseHost(text string) (planner.Host, error) {
+	name, ip, ok := strings.Cut(text, "=")
+	if !ok {
+		name, ip, ok = strings.Cut(text, ":")
+	}
+	ip = strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]")
+	if !ok || name == "" {
+		return planner.Host{}, usage("--add-host: %q is not a host and an address", text).WithHint("write --add-host name:192.0.2.1")
+	}
+	if ip == "host-gateway" {
+		return planner.Host{}, usage("--add-host: host-gateway is not supported yet").WithHint("steps have the host's network: use 127.0.0.1")
+	}
+	if _, err := netip.ParseAddr(ip); err != nil {
+		return planner.Host{}, usage("--add-host: %q is not an address", ip).WithHint("write --add-host name:192.0.2.1")
+	}
+	return planner.Host{Name: name, IP: ip}, nil
+}
+
+// ulimits are the names that --ulimit takes, as docker spells them.
+var ulimits = []string{"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
+
+// parseUlimit reads --ulimit NAME=SOFT[:HARD].
+func parseUlimit(text string) (planner.Ulimit, error) {
+	name, limits, ok := strings.Cut(text, "=")
+	u := planner.Ulimit{Name: name}
+	known := false
+	for _, n := range ulimits {
+		known = known || n == name
+	}
+	if !ok || !known {
+		e := usage("--ulimit: %q is not a limit", text)
+		if near := diag.Nearest(name, ulimits); near != "" {
+			return u, e.WithHint("did you mean %q?", near)
+		}
+		return u, e.WithHint("write --ulimit nofile=1024:2048; the names are %s", strings.Join(ulimits, ", "))
+	}
+	soft, hard, both := strings.Cut(limits, ":")
+	var err error
+	if u.Soft, err = strconv.ParseInt(soft, 10, 64); err == nil {
+		u.Hard = u.Soft
+		if both {
+			u.Hard, err = strconv.ParseInt(hard, 10, 64)
+		}
+	}
+	if err != nil || (u.Hard != -1 && (u.Soft == -1 || u.Soft > u.Hard)) {
+		return u, usage("--ulimit: %q: the soft limit is a number up to the hard limit", text).WithHint("write --ulimit nofile=1024:2048; -1 is no limit")
+	}
+	return u, nil
+}
+
+// pairs reads NAME=VALUE flags; a bare NAME takes its value from look, and is
+// left out where that has none.
+func pairs(flag string, values []string, look func(string) (string, bool)) (map[string]string, error) {
+	m := make(map[string]string, len(values))
+	for _, v := range values {
+		name, value, ok := strings.Cut(v, "=")
+		if name == "" {
+			return nil, usage("%s: %q has no name", flag, v).WithHint("write %s NAME=VALUE", flag)
+		}
+		if !ok {
+			if value, ok = look(name); !ok {
+				continue
+			}
+		}
+		m[name] = value
+	}
+	return m, nil
+}
+
+// choice is a flag whose value is one of a few words.
+type choice struct {
+	value string
+	words []string
+}
+
+func (c *choice) String() string { return c.value }
+func (c *choice) Type() string   { return "string" }
+
+// Set implements pflag.Value.
+func (c *choice) Set(v string) error {
+	for _, w := range c.words {
+		if v == w {
+			c.value = v
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is none of %s", v, strings.Join(c.words, ", "))
+}

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"builder/internal/diag"
+)
+
+// globals are the flags of every command.
+type globals struct {
+	*streams
+	root string
+}
+
+// newRoot returns the whole command.
+func newRoot(s *streams) *cobra.Command {
+	g := &globals{streams: s}
+	cmd := &cobra.Command{
+		Use:           "builder",
+		Short:         "builder turns a Dockerfile into an OCI image",
+		Long:          "builder turns a Dockerfile into an OCI image: one binary, no daemon, no external runtime.",
+		Example:       "  builder build -t app:1.0 .\n  builder run --rm app:1.0",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.SetIn(s.in)
+	cmd.SetOut(s.out)
+	cmd.SetErr(s.err)
+	cmd.SetVersionTemplate("builder version {{.Version}}\n")
+	cmd.SetFlagErrorFunc(flagError)
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.PersistentFlags().StringVar(&g.root, "root", "", "directory of images and caches (default $BUILDER_ROOT, else /var/lib/builder for root and $XDG_DATA_HOME/builder for others)")
+	cmd.AddCommand(
+		newBuild(g), newRun(g),
+		newImages(g), newRmi(g), newTag(g), newInspect(g), newHistory(g),
+		newImport(g), newPull(g), newPush(g), newSave(g), newLoad(g),
+		newVersion(g),
+	)
+	return cmd
+}
+
+// unknownCommand names the command that was probably meant.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	e := usage("unknown command %q", args[0])
+	if near := diag.Nearest(args[0], names); near != "" {
+		return e.WithHint("did you mean %q?", near)
+	}
+	return e.WithHint("builder --help lists the commands")
+}
+
+// exactly refuses any other number of arguments, saying what they are.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return between(n, n, what)
+}
+
+func between(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || (most >= 0 && len(args) > most) {
+			return usage("%s takes %s, not %d arguments", cmd.CommandPath(), what, len(args)).WithHint("usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// rootDir is where images and caches are.
+func (g *globals) rootDir() (string, error) {
+	dir := g.root
+	if dir == "" {
+		dir = os.Getenv("BUILDER_ROOT")
+	}
+	if dir == "" {
+		if os.Geteuid() == 0 {
+			return "/var/lib/builder", nil
+		}
+		data := os.Getenv("XDG_DATA_HOME")
+		if data == "" {
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return "", usage("there is no home directory to keep images in").WithHint("say where: --root DIR or BUILDER_ROOT")
+			}
+			data = filepath.Join(home, ".local", "share")
+		}
+		dir = filepath.Join(data, "builder")
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("--root %s: %w", dir, err)
+	}
+	return abs, nil
+}
+
+// version is the module's version, or the commit that the binary was built of.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "devel"
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				v += "-" + s.Value[:12]
+			}
+		}
+	}
+	return v
+}
+
+func newVersion(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Show the version of builder",
+		Example: "  builder version",
+		Args:    exactly(0, "no arguments"),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(g.out, "builder version %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
