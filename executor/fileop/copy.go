@@ -1,0 +1,268 @@
+package fileop
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"builder/image/layer"
+	"builder/planner"
+)
+
+// dirMode is the mode of directories that nobody asked for.
+const dirMode = 0o755
+
+// Tree is a tree that is copied into.
+type Tree struct {
+	View *layer.Stack
+	// Files gives the contents of the tree's files.
+	Files layer.Source
+	// Base is how many of View's lowest layers the build has not made.
+	Base int
+}
+
+// CopyOptions are what [Copy] needs besides the recipe.
+type CopyOptions struct {
+	// Source gives the contents of what was selected.
+	Source layer.Source
+	// Now is what the time of writing is.
+	Now time.Time
+	// Temp is the directory for the contents of archives. It is needed where
+	// planner.Copy.Unpack is set; a file in it is gone when the result is closed.
+	Temp string
+}
+
+// Copy computes the layer that op adds to dst. Files that were selected must have
+// their digests. Close the result.
+func Copy(ctx context.Context, op planner.Copy, sel *Selection, dst Tree, o CopyOptions) (_ *Result, err error) {
+	own, err := findOwner(ctx, op.Chown, dst)
+	if err != nil {
+		return nil, err
+	}
+	mode, err := parseMode(op.Chmod)
+	if err != nil {
+		return nil, err
+	}
+	c := &copier{
+		tree: newTree(dst.View, o.Now.UnixNano()), op: op, own: own, mode: mode,
+		source: o.Source, dst: dst, spool: &spool{dir: o.Temp},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.spool.Close())
+		}
+	}()
+	if err := c.copyAll(ctx, sel); err != nil {
+		return nil, err
+	}
+	return c.result()
+}
+
+// copier copies into a tree.
+type copier struct {
+	tree   *tree
+	op     planner.Copy
+	own    *owner  // of everything, where --chown says so
+	mode   *uint32 // of everything, where --chmod says so
+	source layer.Source
+	dst    Tree
+	spool  *spool
+}
+
+// parseMode reads an octal mode; empty keeps modes.
+func parseMode(s string) (*uint32, error) {
+	if s == "" {
+		return nil, nil
+	}
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || n > 0o7777 {
+		return nil, fmt.Errorf("invalid mode %q: want an octal number from 0 to 07777", s)
+	}
+	mode := uint32(n)
+	return &mode, nil
+}
+
+func (c *copier) copyAll(ctx context.Context, sel *Selection) error {
+	for _, m := range sel.matches {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if c.op.Unpack {
+			done, err := c.unpack(ctx, &sel.entries[m.start])
+			if err != nil {
+				return err
+			}
+			if done {
+				continue
+			}
+		}
+		if err := c.copyMatch(sel, m); err != nil {
+			return err
+		}
+	}
+	for _, f := range c.op.Files {
+		if err := c.copyMatch(inline(f)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inline makes a selection of a file that stands in the recipe.
+func inline(f planner.File) (*Selection, match) {
+	mode := f.Mode
+	if mode == 0 {
+		mode = 0o644
+	}
+	if f.Data == nil {
+		f.Data = []byte{}
+	}
+	e := layer.Entry{Path: f.Name, Type: layer.File, Mode: mode, Size: int64(len(f.Data)), Digest: sha256.Sum256(f.Data)}
+	s := &Selection{entries: []layer.Entry{e}, heredoc: f.Data}
+	return s, match{name: path.Base("/" + f.Name), end: 1}
+}
+
+// copyMatch copies one match to the destination, which may have to be made, be
+// a directory that the match goes into, or what the match replaces.
+func (c *copier) copyMatch(sel *Selection, m match) error {
+	perm := uint32(dirMode)
+	if c.mode != nil {
+		perm = *c.mode & 0o777
+	}
+	into := c.op.Dest
+	if !strings.HasSuffix(into, "/") && !strings.HasSuffix(into, "/.") {
+		into = path.Dir(into)
+	}
+	if _, err := c.makeDest(into, perm); err != nil {
+		return err
+	}
+	dest, err := resolve(c.tree.lookup, c.op.Dest)
+	if err != nil {
+		return err
+	}
+	source := &sel.entries[m.start]
+	there := c.tree.find(dest)
+	if source.Type == layer.Dir {
+		if there != nil && !there.isDir() {
+			return fmt.Errorf("cannot copy to non-directory: /%s", dest)
+		}
+		dir, err := c.tree.mkdirAll(dest, perm, c.own)
+		if err != nil {
+			return err
+		}
+		c2 := writer{copier: c, sel: sel, links: map[linkKey]*node{}}
+		_, err = c2.children(m.start, m.end, dir)
+		return err
+	}
+	if there.isDir() {
+		dest = join(dest, m.name)
+	}
+	dir, err := c.tree.mkdirAll(parent(dest), perm, c.own)
+	if err != nil {
+		return err
+	}
+	c2 := writer{copier: c, sel: sel, links: map[linkKey]*node{}}
+	return c2.file(m.start, dir, path.Base(dest))
+}
+
+// makeDest makes a directory by a path that may lead through links.
+func (c *copier) makeDest(name string, perm uint32) (*node, error) {
+	p, err := resolve(c.tree.lookup, name)
+	if err != nil {
+		return nil, err
+	}
+	return c.tree.mkdirAll(p, perm, c.own)
+}
+
+// writer copies one match. Hard links hold together within it.
+type writer struct {
+	*copier
+	sel   *Selection
+	links map[linkKey]*node
+}
+
+// children copies what is in the directory at index i to dir and returns the
+// index of what comes after it.
+func (w *writer) children(i, end int, dir *node) (int, error) {
+	prefix := w.sel.entries[i].Path
+	if prefix != "" {
+		prefix += "/"
+	}
+	for i++; i < end && strings.HasPrefix(w.sel.entries[i].Path, prefix); {
+		e := &w.sel.entries[i]
+		name := path.Base(e.Path)
+		if e.Type != layer.Dir {
+			if err := w.file(i, dir, name); err != nil {
+				return i, err
+			}
+			i++
+			continue
+		}
+		sub, err := w.dir(e, dir, name)
+		if err != nil {
+			return i, err
+		}
+		if i, err = w.children(i, end, sub); err != nil {
+			return i, err
+		}
+	}
+	return i, nil
+}
+
+// dir makes the directory name, or gives the one that is there e's metadata.
+func (w *writer) dir(e *layer.Entry, in *node, name string) (*node, error) {
+	n := w.tree.child(in, name)
+	if n == nil {
+		return w.tree.put(in, name, w.dressed(e), nil), nil
+	}
+	if !n.isDir() {
+		return nil, fmt.Errorf("cannot copy to non-directory: /%s", join(in.path, name))
+	}
+	d := w.dressed(e)
+	n.entry.Mode, n.entry.UID, n.entry.GID = d.Mode, d.UID, d.GID
+	setXattrs(&n.entry, d.Xattrs)
+	n.entry.Mtime, n.meta = w.tree.now, true
+	return n, nil
+}
+
+// file writes the entry at index i, which is no directory, to name in dir.
+func (w *writer) file(i int, dir *node, name string) error {
+	e := &w.sel.entries[i]
+	if w.tree.child(dir, name).isDir() {
+		return fmt.Errorf("cannot replace directory /%s with a file", join(dir.path, name))
+	}
+	key, linked := w.sel.group(e)
+	if first, ok := w.links[key]; linked && ok {
+		w.tree.link(dir, name, first)
+		return nil
+	}
+	d := w.dressed(e)
+	if d.Type == layer.Hardlink {
+		d.Type = layer.File
+	}
+	n := w.tree.put(dir, name, d, w.sel.data(e))
+	if linked {
+		w.links[key] = n
+	}
+	return nil
+}
+
+// dressed returns e with the owner and mode that its copy gets.
+func (w *writer) dressed(e *layer.Entry) layer.Entry {
+	d := *e
+	if w.op.Context {
+		d.UID, d.GID = 0, 0
+	}
+	if w.own != nil {
+		d.UID, d.GID = w.own.uid, w.own.gid
+	}
+	if w.mode != nil && d.Type != layer.Symlink {
+		d.Mode = *w.mode
+	}
+	return d
+}
