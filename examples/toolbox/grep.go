@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -26,6 +25,9 @@ func grep(p *process) {
 	}
 	s := &search{o: o, limit: o.number('m', -1)}
 	s.patterns()
+	if o.has("s") {
+		p.err = io.Discard
+	}
 	names := o.operands
 	if o.has("rR") {
 		if len(names) == 0 {
@@ -162,9 +164,6 @@ func (s *search) file(p *process, name string, r io.Reader) error {
 		p.printf("%d\n", hits)
 	case s.o.has("l") && hits > 0, s.o.has("L") && hits == 0:
 		p.println(name)
-	}
-	if errors.Is(err, fs.ErrNotExist) && s.o.has("s") {
-		return nil
 	}
 	return err
 }

@@ -182,26 +182,24 @@ func runInteractive(name string, options, params []string) int {
 	status := 0
 	parser := syntax.NewParser()
 	prompt(runner)
-	lines := bufio.NewReader(os.Stdin)
-	err = parser.Interactive(lines, func(statements []*syntax.Stmt) bool {
-		if parser.Incomplete() {
+	for statements, err := range parser.InteractiveSeq(bufio.NewReader(os.Stdin)) {
+		switch {
+		case err != nil:
+			fmt.Fprintln(os.Stderr, plain(err))
+			return 2
+		case parser.Incomplete():
 			fmt.Fprint(os.Stderr, "> ")
-			return true
+			continue
 		}
 		for _, statement := range statements {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 			status = exitStatus(runner.Run(ctx, statement))
 			stop()
 			if runner.Exited() {
-				return false
+				return status
 			}
 		}
 		prompt(runner)
-		return true
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, plain(err))
-		return 2
 	}
 	return status
 }
