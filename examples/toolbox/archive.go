@@ -373,7 +373,7 @@ func (a *archiver) finish(root *os.Root, header *tar.Header) error {
 }
 
 func gzipTool(p *process) {
-	o := p.options("dcfkntv123456789", map[string]byte{
+	o := p.options("dcfknt123456789", map[string]byte{
 		"decompress": 'd', "stdout": 'c', "force": 'f', "keep": 'k', "no-name": 'n', "test": 't', "fast": '1', "best": '9',
 	})
 	level := gzip.DefaultCompression

@@ -14,8 +14,8 @@ import (
 )
 
 func ln(p *process) {
-	o := p.options("sfnvTrt:", map[string]byte{
-		"symbolic": 's', "force": 'f', "no-dereference": 'n', "verbose": 'v', "no-target-directory": 'T', "relative": 'r', "target-directory": 't',
+	o := p.options("sfnTrt:", map[string]byte{
+		"symbolic": 's', "force": 'f', "no-dereference": 'n', "no-target-directory": 'T', "relative": 'r', "target-directory": 't',
 	})
 	if len(o.operands) == 1 {
 		o.operands = append(o.operands, ".")

@@ -180,7 +180,7 @@ func modeBits(letters string, mode uint32, directory bool) (uint32, bool) {
 }
 
 func chown(p *process) {
-	o := p.options("Rhv", map[string]byte{"recursive": 'R', "no-dereference": 'h'})
+	o := p.options("Rh", map[string]byte{"recursive": 'R', "no-dereference": 'h'})
 	o.need(2)
 	uid, gid := p.owner(o.split())
 	p.chownAll(o, uid, gid)

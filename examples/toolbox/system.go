@@ -193,7 +193,7 @@ func (p *process) words(text string) []string {
 }
 
 func hostname(p *process) {
-	o := p.options("sf", nil)
+	o := p.options("s", nil)
 	if len(o.operands) > 0 {
 		p.must(syscall.Sethostname([]byte(o.operands[0])))
 		return
@@ -545,7 +545,7 @@ func (p *process) signal(name string) syscall.Signal {
 }
 
 func ps(p *process) {
-	p.options("aefxuw", nil)
+	p.options("aefx", nil) // all processes in any case
 	entries, err := os.ReadDir("/proc")
 	p.must(err)
 	p.println("  PID USER     COMMAND")
@@ -596,7 +596,7 @@ func yes(p *process) {
 }
 
 func which(p *process) {
-	o := p.options("a", nil)
+	o := p.options("", nil)
 	for _, name := range o.operands {
 		path, err := p.search(name)
 		if err != nil {

@@ -106,7 +106,7 @@ func (o *options) withHeaders(do func(r io.Reader) error) {
 
 func tail(p *process) {
 	p.countArgument()
-	o := p.options("n:c:fFqv", map[string]byte{"lines": 'n', "bytes": 'c', "follow": 'f', "quiet": 'q', "verbose": 'v'})
+	o := p.options("n:c:fqv", map[string]byte{"lines": 'n', "bytes": 'c', "follow": 'f', "quiet": 'q', "verbose": 'v'})
 	count, unit := o.value('n'), byte('\n')
 	if o.has("c") {
 		count, unit = o.value('c'), 0
@@ -125,7 +125,7 @@ func tail(p *process) {
 		} else {
 			err = p.tailLast(r, n, unit)
 		}
-		if err == nil && o.has("fF") {
+		if err == nil && o.has("f") {
 			err = p.follow(r)
 		}
 		return err
