@@ -1,0 +1,93 @@
+package parser
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"builder/internal/diag"
+)
+
+// keywords are the instructions of the language.
+func keywords() []string {
+	return []string{
+		"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD",
+		"RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+	}
+}
+
+// flags are the flags that an instruction takes.
+func flags(keyword string) []string {
+	switch strings.ToUpper(keyword) {
+	case "FROM":
+		return []string{"--platform"}
+	case "RUN":
+		return []string{"--mount", "--network", "--security", "--device"}
+	case "COPY":
+		return []string{"--from", "--chown", "--chmod", "--link", "--parents", "--exclude"}
+	case "ADD":
+		return []string{"--chown", "--chmod", "--link", "--exclude", "--checksum", "--keep-git-dir", "--unpack"}
+	case "HEALTHCHECK":
+		return []string{"--interval", "--timeout", "--start-period", "--start-interval", "--retries"}
+	}
+	return nil
+}
+
+// fault turns an error of BuildKit's packages into one with a place and a
+// remedy. Their suggestions are dropped: ours come as hints.
+func (r *reader) fault(err error, at Place) *diag.Error {
+	var unknown *instructions.UnknownInstructionError
+	if errors.As(err, &unknown) {
+		e := diag.Errorf(r.find(at.Span.Start.Line, unknown.Instruction), "unknown instruction: %s", unknown.Instruction)
+		if near := diag.Nearest(strings.ToUpper(unknown.Instruction), keywords()); near != "" {
+			return e.WithHint("did you mean %q?", near)
+		}
+		return e
+	}
+	message := cause(err)
+	if flag, ok := strings.CutPrefix(message, "unknown flag: "); ok {
+		flag, _, _ = strings.Cut(flag, " (did you mean")
+		return unknownFlag(flag, at)
+	}
+	for _, prefix := range []string{"duplicate flag specified: ", "missing a value on flag: "} {
+		if flag, ok := strings.CutPrefix(message, prefix); ok {
+			return diag.Errorf(at.Find(flag), "%s%s", prefix, flag)
+		}
+	}
+	return diag.Errorf(at.Span, "%s", message)
+}
+
+func unknownFlag(flag string, at Place) *diag.Error {
+	e := diag.Errorf(at.Find(flag), "unknown flag: %s", flag)
+	known := flags(at.Keyword)
+	switch near := diag.Nearest(flag, known); {
+	case near != "":
+		return e.WithHint("did you mean %q?", near)
+	case len(known) == 0:
+		return e.WithHint("%s takes no flags", strings.ToUpper(at.Keyword))
+	default:
+		return e.WithHint("%s takes %s", strings.ToUpper(at.Keyword), strings.Join(known, ", "))
+	}
+}
+
+// later refuses what a later version will understand.
+func later(at Place, flag string) *diag.Error {
+	return diag.Errorf(at.Find(flag), "%s %s is not supported yet", strings.ToUpper(at.Keyword), flag)
+}
+
+// cause returns the message of err without the places around it.
+func cause(err error) string {
+	var located *parser.LocationError
+	if errors.As(err, &located) {
+		if inner := located.Unwrap(); inner != nil {
+			err = inner
+		}
+	}
+	message := err.Error()
+	if i := strings.LastIndex(message, " (did you mean "); i >= 0 && strings.HasSuffix(message, "?)") && !strings.HasPrefix(message, "unknown flag: ") {
+		message = message[:i]
+	}
+	return strings.ReplaceAll(message, "\n", " ")
+}

@@ -1,0 +1,209 @@
+package parser
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"builder/internal/diag"
+)
+
+// maxFaults bounds how often a text is read again behind a fault that stops
+// the reading.
+const maxFaults = 32
+
+// Parse reads a recipe. The error is a [diag.List] of all faults found.
+func Parse(f *diag.File) (*Recipe, error) {
+	r := &reader{file: f, lines: strings.SplitAfter(f.Text, "\n")}
+	recipe := &Recipe{File: f, Escape: parser.DefaultEscapeToken}
+	r.directives()
+	tree := r.tree()
+	if tree == nil {
+		return nil, r.faults.Err()
+	}
+	recipe.Escape = tree.EscapeToken
+	for _, node := range tree.AST.Children {
+		r.instruction(recipe, node)
+	}
+	if len(recipe.Stages) == 0 && len(r.faults) == 0 {
+		r.faults.Add(diag.Errorf(diag.Span{File: f}, "dockerfile contains no stages to build").
+			WithHint("start with FROM, for example \"FROM scratch\""))
+	}
+	if err := r.faults.Err(); err != nil {
+		return nil, err
+	}
+	return recipe, nil
+}
+
+// ParseTrigger reads an ONBUILD trigger of a base image. Its place is at, that
+// of the FROM which runs it, and so is the place of an error.
+func ParseTrigger(text string, at diag.Span) (Instruction, error) {
+	tree, err := parser.Parse(strings.NewReader(text))
+	if err != nil {
+		return nil, diag.Errorf(at, "ONBUILD trigger %q of the base: %s", text, cause(err))
+	}
+	if len(tree.AST.Children) != 1 {
+		return nil, diag.Errorf(at, "ONBUILD trigger %q of the base: onbuild trigger should be a single expression", text)
+	}
+	node := tree.AST.Children[0]
+	parsed, err := instructions.ParseInstruction(node)
+	if err != nil {
+		return nil, diag.Errorf(at, "ONBUILD trigger %q of the base: %s", text, cause(err))
+	}
+	place := Place{Span: at, Keyword: node.Value, Text: strings.TrimSpace(node.Original)}
+	in, fault := convert(parsed, place)
+	if fault != nil {
+		return nil, diag.Errorf(at, "ONBUILD trigger %q of the base: %s", text, fault.Message).WithHint("%s", fault.Hint)
+	}
+	return in, nil
+}
+
+// reader is one reading of a recipe.
+type reader struct {
+	file   *diag.File
+	lines  []string // with their ends
+	faults diag.List
+}
+
+// directives checks the comments at the head that direct the reading.
+func (r *reader) directives() {
+	var p parser.DirectiveParser
+	for i, line := range r.lines {
+		if i == 0 {
+			line = strings.TrimPrefix(line, bom)
+		}
+		line = strings.TrimLeft(strings.TrimRight(line, "\r\n"), " \t\v\f\r\u0085\u00a0")
+		d, err := p.ParseLine([]byte(line))
+		switch {
+		case err != nil:
+			r.faults.Add(diag.Errorf(r.span(i+1, i+1), "%s", err))
+			r.blank(i+1, i+1)
+		case d == nil:
+			r.declared()
+			return
+		case d.Name == "escape" && d.Value != "`" && d.Value != `\`:
+			r.faults.Add(diag.Errorf(r.find(i+1, d.Value), "invalid escape token '%s' does not match ` or \\", d.Value))
+			r.blank(i+1, i+1)
+		}
+	}
+	r.declared()
+}
+
+// declared looks at the directives for the build as a whole.
+func (r *reader) declared() {
+	text := []byte(r.file.Text)
+	if ref, _, at, ok := parser.DetectSyntax(text); ok && !Native(ref) {
+		line := max(first(at), 1)
+		r.faults.Add(diag.Errorf(r.find(line, ref), "frontend %q is not supported", ref).
+			WithHint("recipes in the language of docker/dockerfile are read without a frontend; leave the syntax line out"))
+	}
+	options, _, at, ok := parser.ParseDirective("check", text)
+	if !ok {
+		return
+	}
+	config, err := linter.ParseLintOptions(options)
+	switch {
+	case err != nil:
+		r.faults.Add(diag.Errorf(r.find(max(first(at), 1), options), "check directive: %s", err))
+	case config.ReturnAsError:
+		r.faults.Add(diag.Errorf(r.find(max(first(at), 1), options), "check directive with error=true is not supported yet"))
+	}
+}
+
+// Native reports whether the frontend named in a syntax directive is the
+// language of this package.
+func Native(frontend string) bool {
+	name := strings.TrimPrefix(frontend, "docker.io/")
+	name, _, _ = strings.Cut(name, "@")
+	name, _, _ = strings.Cut(name, ":")
+	return name == "docker/dockerfile" || name == "docker/dockerfile-upstream"
+}
+
+// tree splits the text into nodes. A node that cannot be split is reported and
+// left out. It returns nil where nothing is left to read.
+func (r *reader) tree() *parser.Result {
+	for range maxFaults {
+		result, err := parser.Parse(strings.NewReader(strings.Join(r.lines, "")))
+		if err == nil {
+			return result
+		}
+		var located *parser.LocationError
+		var at []parser.Range
+		if errors.As(err, &located) && len(located.Locations) > 0 {
+			at = located.Locations[0]
+		}
+		from, to := max(first(at), 1), max(last(at), 1)
+		message := cause(err)
+		switch {
+		case strings.HasPrefix(message, "file with no instructions"):
+			if long := r.longLine(); long > 0 {
+				r.tooLong(long)
+			} else if len(r.faults) == 0 {
+				r.faults.Add(diag.Errorf(diag.Span{File: r.file}, "file with no instructions").
+					WithHint("start with FROM, for example \"FROM scratch\""))
+			}
+			return nil
+		case strings.HasPrefix(message, "dockerfile line greater"):
+			r.tooLong(r.longLine())
+			return nil
+		case message == "unterminated heredoc":
+			r.faults.Add(diag.Errorf(r.find(from, "<<"), "unterminated heredoc").
+				WithHint("end it with a line that holds nothing but its name"))
+		default:
+			r.faults.Add(r.fault(err, place(r, from, to, "")))
+		}
+		r.blank(from, to)
+	}
+	return nil
+}
+
+// longLine returns the number of the first line that is too long to be read; 0
+// for none.
+func (r *reader) longLine() int {
+	for i, line := range r.lines {
+		if len(line) > maxLine {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+func (r *reader) tooLong(line int) {
+	r.faults.Add(diag.Errorf(diag.Span{File: r.file, Start: diag.Pos{Line: line}}, "line greater than max allowed size of %d bytes", maxLine))
+}
+
+// instruction adds what node says to the recipe.
+func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
+	at := place(r, node.StartLine, node.EndLine, strings.TrimSpace(node.Original))
+	at.Keyword = node.Value
+	parsed, err := instructions.ParseInstruction(node)
+	if err != nil {
+		r.faults.Add(r.fault(err, at))
+		return
+	}
+	if from, ok := parsed.(*instructions.Stage); ok {
+		recipe.Stages = append(recipe.Stages, &Stage{Place: at, Base: from.BaseName, Name: from.Name, Platform: from.Platform})
+		return
+	}
+	in, fault := convert(parsed, at)
+	if fault != nil {
+		r.faults.Add(fault)
+		return
+	}
+	arg, global := in.(*Arg)
+	switch {
+	case len(recipe.Stages) > 0:
+		stage := recipe.Stages[len(recipe.Stages)-1]
+		stage.Instructions = append(stage.Instructions, in)
+	case global:
+		recipe.Args = append(recipe.Args, arg)
+	case len(r.faults) == 0 || !strings.HasPrefix(r.faults[len(r.faults)-1].Message, noStage):
+		r.faults.Add(diag.Errorf(at.Span, noStage+": %s before the first FROM", strings.ToUpper(at.Keyword)).
+			WithHint("only ARG may come before FROM"))
+	}
+}
+
+const noStage = "no build stage in current context"
