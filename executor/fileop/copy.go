@@ -233,6 +233,9 @@ func (w *writer) dir(e *layer.Entry, in *node, name string) (*node, error) {
 // file writes the entry at index i, which is no directory, to name in dir.
 func (w *writer) file(i int, dir *node, name string) error {
 	e := &w.sel.entries[i]
+	if err := checkDevice(e); err != nil {
+		return err
+	}
 	if w.tree.child(dir, name).isDir() {
 		return fmt.Errorf("cannot replace directory /%s with a file", join(dir.path, name))
 	}

@@ -29,7 +29,7 @@ type node struct {
 	meta bool
 	// through is set for a directory that shows the tree below at path.
 	through bool
-	path    string
+	path    string           // of a directory, and of what has not been made
 	kids    map[string]*node // nil for what is not there
 	names   *names           // the other names of this file
 }
