@@ -23,8 +23,9 @@ type Bases interface {
 	Layers(ctx context.Context, op planner.Image, v progress.Vertex) ([]image.Layer, error)
 }
 
-// Contexts opens the build contexts that a graph names. One that was opened is
-// shared by all steps.
+// Contexts opens the build contexts that a graph names: anew at every call, so
+// that one which changed while it was read can be read again. They are closed
+// by whoever made the Contexts.
 type Contexts interface {
 	Context(ctx context.Context, op planner.Context) (*source.Context, error)
 }
@@ -62,6 +63,8 @@ type result struct {
 	base  int // how many layers of the chain no step made
 	image *planner.Image
 	files *source.Context
+	// context is the op that files was opened for.
+	context planner.Context
 }
 
 // Run executes the graph and returns the image that it makes. Its layers are in
@@ -162,7 +165,7 @@ func (r *run) step(ctx context.Context, ref planner.StepRef) error {
 		return nil
 	case planner.Context:
 		files, err := r.Contexts.Context(ctx, op)
-		result.files = files
+		result.files, result.context = files, op
 		return err
 	case planner.Exec, planner.Copy, planner.Mkdir:
 		return r.layer(ctx, ref)

@@ -27,6 +27,8 @@ type work struct {
 	narrow func(context.Context) (cache.Parts, error)
 	// build makes the layer and leaves it in the depot.
 	build func(context.Context) (image.ContentDigest, error)
+	// close lets go of what the others opened; it may be nil.
+	close func() error
 }
 
 // layer answers a step from the cache or runs it.
@@ -57,16 +59,16 @@ func (r *run) layer(ctx context.Context, ref planner.StepRef) error {
 // read makes the step start again, once.
 func (r *run) answer(ctx context.Context, ref planner.StepRef) (image.ContentDigest, bool, error) {
 	for attempt := 0; ; attempt++ {
-		w, err := r.work(ref)
+		w, err := r.work(ctx, ref, attempt)
 		if err != nil {
 			return image.ContentDigest{}, false, err
 		}
 		content, cached, err := r.attempt(ctx, w)
+		if w.close != nil {
+			err = errors.Join(err, w.close())
+		}
 		if !errors.Is(err, layer.ErrChanged) || attempt > 0 {
 			return content, cached, err
-		}
-		if from := r.input(w.step, 1).files; from != nil {
-			from.Forget()
 		}
 	}
 }
@@ -149,8 +151,8 @@ func (r *run) waiting(w *work) {
 		Data: []byte("waiting for another build that is running this step\n")})
 }
 
-// work says what a step is.
-func (r *run) work(ref planner.StepRef) (*work, error) {
+// work says what a step is. In the second attempt a context is read anew.
+func (r *run) work(ctx context.Context, ref planner.StepRef, attempt int) (*work, error) {
 	s := &r.graph.Steps[ref]
 	w := &work{ref: ref, step: s, root: r.input(s, 0)}
 	switch op := s.Op.(type) {
@@ -161,7 +163,15 @@ func (r *run) work(ref planner.StepRef) (*work, error) {
 		w.wide = mkdirParts(op, w.root.chain)
 		w.build = func(ctx context.Context) (image.ContentDigest, error) { return r.mkdir(ctx, w, op) }
 	case planner.Copy:
-		r.copyWork(w, op)
+		from := r.input(s, 1)
+		if attempt > 0 && from.files != nil {
+			files, err := r.Contexts.Context(ctx, from.context)
+			if err != nil {
+				return nil, err
+			}
+			from = &result{files: files}
+		}
+		r.copyWork(w, op, from)
 	default:
 		return nil, fmt.Errorf("step %q: op %T makes no layer", s.Name, op)
 	}

@@ -166,3 +166,48 @@ func (f *Files) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Lazy is a tree's metadata whose indexes are read when somebody looks: most
+// steps change what no lower layer has.
+type Lazy struct {
+	ctx   context.Context //nolint:containedctx // a View has no place for it, and this one lives as long as one call
+	files *Files
+	mu    sync.Mutex
+	err   error
+}
+
+var _ layer.View = (*Lazy)(nil)
+
+// Lazy returns the tree's metadata as a view that reads nothing before the
+// first look. What it answers counts only if [Lazy.Err] is nil afterwards.
+func (f *Files) Lazy(ctx context.Context) *Lazy { return &Lazy{ctx: ctx, files: f} }
+
+// Err is what kept the view from answering truly.
+func (l *Lazy) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+func (l *Lazy) stack() *layer.Stack {
+	stack, err := l.files.View(l.ctx)
+	if err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.err = err
+		return layer.NewStack()
+	}
+	return stack
+}
+
+// Lookup implements [layer.View].
+func (l *Lazy) Lookup(path string) (layer.Entry, bool) { return l.stack().Lookup(path) }
+
+// ReadDir implements [layer.View].
+func (l *Lazy) ReadDir(path string) []layer.Entry { return l.stack().ReadDir(path) }
+
+// Layer is [layer.Stack.Layer].
+func (l *Lazy) Layer(path string) (int, bool) { return l.stack().Layer(path) }
+
+// Len is the number of layers.
+func (l *Lazy) Len() int { return len(l.files.chain) }

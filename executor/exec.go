@@ -1,0 +1,163 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"builder/executor/sandbox"
+	"builder/image"
+	"builder/image/layer"
+	"builder/internal/diag"
+	"builder/internal/progress"
+	"builder/planner"
+	"builder/snapshot"
+)
+
+// exec runs a process in a writable copy of its root and makes a layer of what
+// it changed.
+func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image.ContentDigest, err error) {
+	if _, err := r.fetch(ctx, w.ref); err != nil {
+		return content, err
+	}
+	parent, err := r.Depot.Tree(ctx, w.root.chain)
+	if err != nil {
+		return content, err
+	}
+	active, err := r.Snapshots.Prepare(ctx, parent.ID)
+	if err != nil {
+		return content, err
+	}
+	committed := false
+	defer func() {
+		if !committed {
+			err = errors.Join(err, r.Snapshots.Discard(context.WithoutCancel(ctx), active))
+		}
+	}()
+	if err := r.process(ctx, w, op, active); err != nil {
+		return content, err
+	}
+	ix, err := r.scan(ctx, w, active)
+	if err != nil {
+		return content, err
+	}
+	tree, err := r.Snapshots.Commit(ctx, active, snapshot.Chain(parent.ID, ix.Content()))
+	if err != nil {
+		return content, err
+	}
+	committed = true
+	return r.Depot.AddTree(ix, tree)
+}
+
+// process runs the step's process to its end.
+func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snapshot.Active) error {
+	log := newStepLog(r, r.vertex(w.ref), filepath.Join(r.Logs, w.wide.Key().String()+".log"))
+	err := sandbox.Run(ctx, &sandbox.Spec{
+		Root:     root(active.Mount()),
+		Args:     op.Args,
+		Env:      append(slices.Clone(op.Env), op.ProxyEnv...),
+		Dir:      op.Dir,
+		User:     op.User,
+		Hostname: op.Hostname,
+		Hosts:    hosts(op.Hosts),
+		Network:  network(op.Network),
+		Files:    files(op.Files),
+		ShmSize:  op.ShmSize,
+		Rlimits:  rlimits(op.Ulimits),
+		Stdout:   log.stream(progress.Stdout),
+		Stderr:   log.stream(progress.Stderr),
+	})
+	if cerr := log.Close(); err == nil {
+		err = cerr
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !ended(err) {
+		return err
+	}
+	e := diag.Errorf(w.step.Span, "process %q did not complete successfully: %v", strings.Join(op.Args, " "), err)
+	e.Err, e.Detail = err, log.tail()
+	if name := log.kept(); name != "" {
+		return e.WithHint("the whole output is in %s", name)
+	}
+	return e
+}
+
+// ended reports whether the step's own process is what went wrong.
+func ended(err error) bool {
+	return errors.As(err, new(*sandbox.ExitError)) || errors.As(err, new(*sandbox.CommandError))
+}
+
+// scan makes the index of what a process changed.
+func (r *run) scan(ctx context.Context, w *work, active snapshot.Active) (*layer.Index, error) {
+	below := r.Depot.Files(w.root.chain)
+	view := below.Lazy(ctx)
+	ix, err := layer.Scan(ctx, active.Dir(), changes(active.Changes(ctx)), view, layer.ScanOptions{
+		Foreign: w.root.base,
+		Mtime:   func(e layer.Entry) (int64, error) { return below.Mtime(ctx, e) },
+	})
+	if err = errors.Join(err, view.Err(), below.Close()); err != nil {
+		return nil, fmt.Errorf("read what the step wrote: %w", err)
+	}
+	return ix, nil
+}
+
+// changes translates the snapshotter's list into the layer package's.
+func changes(list iter.Seq2[snapshot.Change, error]) iter.Seq2[layer.Change, error] {
+	return func(yield func(layer.Change, error) bool) {
+		for c, err := range list {
+			kind := layer.Modify
+			switch c.Kind {
+			case snapshot.Delete:
+				kind = layer.Delete
+			case snapshot.Opaque:
+				kind = layer.Opaque
+			}
+			if !yield(layer.Change{Path: c.Path, Kind: kind}, err) {
+				return
+			}
+		}
+	}
+}
+
+// root translates the snapshotter's word into the sandbox's.
+func root(m snapshot.Mount) sandbox.Root {
+	return sandbox.Root{Source: m.Source, Lower: m.Lower, Upper: m.Upper, Work: m.Work, Writable: m.Writable, UserXattr: m.UserXattr}
+}
+
+func network(n planner.Network) sandbox.Network {
+	if n == planner.NetworkNone {
+		return sandbox.NoNetwork
+	}
+	return sandbox.HostNetwork
+}
+
+func hosts(list []planner.Host) []sandbox.Host {
+	var out []sandbox.Host
+	for _, h := range list {
+		out = append(out, sandbox.Host{Name: h.Name, IP: h.IP})
+	}
+	return out
+}
+
+func files(list []planner.File) []sandbox.File {
+	var out []sandbox.File
+	for _, f := range list {
+		out = append(out, sandbox.File{Path: f.Name, Data: f.Data, Mode: f.Mode})
+	}
+	return out
+}
+
+func rlimits(list []planner.Ulimit) []sandbox.Rlimit {
+	var out []sandbox.Rlimit
+	for _, u := range list {
+		out = append(out, sandbox.Rlimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+	}
+	return out
+}
+

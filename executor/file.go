@@ -1,0 +1,140 @@
+package executor
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+
+	"builder/cache"
+	"builder/executor/fileop"
+	"builder/image"
+	"builder/image/layer"
+	"builder/planner"
+)
+
+// selected is what a copy takes from its source: chosen once, used for the key
+// and for the copy.
+type selected struct {
+	selection *fileop.Selection
+	source    layer.Source
+	close     func() error
+}
+
+// copyWork says how a COPY or ADD is answered. The source is looked up by its
+// whole tree first where that is known without looking (a stage, an image), and
+// then by what is selected.
+func (r *run) copyWork(w *work, op planner.Copy, from *result) {
+	var chosen *selected
+	choose := func(ctx context.Context) error {
+		if chosen != nil {
+			return nil
+		}
+		var err error
+		chosen, err = r.choose(ctx, w.step, op, from)
+		return err
+	}
+	if from.files == nil {
+		w.wide = copyParts(op, w.root.chain, func(p *parts) {
+			p.chain("source", from.chain)
+			p.list("pattern", op.Sources)
+		})
+	}
+	if len(op.Sources) > 0 {
+		w.narrow = func(ctx context.Context) (cache.Parts, error) {
+			if err := choose(ctx); err != nil {
+				return nil, err
+			}
+			return copyParts(op, w.root.chain, func(p *parts) {
+				digest := chosen.selection.Digest()
+				p.add("selection", hex.EncodeToString(digest[:]))
+			}), nil
+		}
+	}
+	w.build = func(ctx context.Context) (image.ContentDigest, error) {
+		if err := choose(ctx); err != nil {
+			return image.ContentDigest{}, err
+		}
+		return r.copy(ctx, w, op, chosen)
+	}
+	w.close = func() error {
+		if chosen == nil {
+			return nil
+		}
+		return chosen.close()
+	}
+}
+
+// choose resolves the patterns of a copy and hashes what they select, where
+// that is not known.
+func (r *run) choose(ctx context.Context, s *planner.Step, op planner.Copy, from *result) (*selected, error) {
+	if len(op.Sources) == 0 {
+		return &selected{selection: &fileop.Selection{}, close: func() error { return nil }}, nil
+	}
+	if from.files != nil {
+		selection, err := fileop.Select(op, from.files)
+		if err != nil {
+			return nil, err
+		}
+		err = from.files.Digest(ctx, selection.Entries())
+		return &selected{selection: selection, source: from.files, close: func() error { return nil }}, err
+	}
+	if _, err := r.fetch(ctx, s.Inputs[1]); err != nil {
+		return nil, err
+	}
+	files := r.Depot.Files(from.chain)
+	view, err := files.View(ctx)
+	if err == nil {
+		var selection *fileop.Selection
+		if selection, err = fileop.Select(op, view); err == nil {
+			return &selected{selection: selection, source: files, close: files.Close}, nil
+		}
+	}
+	return nil, errors.Join(err, files.Close())
+}
+
+// copy makes the layer of a COPY or ADD.
+func (r *run) copy(ctx context.Context, w *work, op planner.Copy, chosen *selected) (image.ContentDigest, error) {
+	return r.change(ctx, w, func(dst fileop.Tree) (*fileop.Result, error) {
+		return fileop.Copy(ctx, op, chosen.selection, dst, fileop.CopyOptions{Source: chosen.source, Now: now(), Temp: r.Temp})
+	})
+}
+
+// mkdir makes the layer of a WORKDIR.
+func (r *run) mkdir(ctx context.Context, w *work, op planner.Mkdir) (image.ContentDigest, error) {
+	return r.change(ctx, w, func(dst fileop.Tree) (*fileop.Result, error) {
+		return fileop.Mkdir(ctx, op, dst, now())
+	})
+}
+
+// change computes a layer over the step's root and writes it: as a tar where
+// nobody will read its files soon, as a tree elsewhere.
+func (r *run) change(ctx context.Context, w *work, compute func(fileop.Tree) (*fileop.Result, error)) (content image.ContentDigest, err error) {
+	if _, err := r.fetch(ctx, w.ref); err != nil {
+		return content, err
+	}
+	if !r.tars[w.ref] {
+		// The tree below will be needed: made first, it brings the indexes with it.
+		if _, err := r.Depot.Tree(ctx, w.root.chain); err != nil {
+			return content, err
+		}
+	}
+	below := r.Depot.Files(w.root.chain)
+	defer func() { err = errors.Join(err, below.Close()) }()
+	view, err := below.View(ctx)
+	if err != nil {
+		return content, err
+	}
+	made, err := compute(fileop.Tree{View: view, Files: below, Base: w.root.base})
+	if err != nil {
+		return content, err
+	}
+	defer func() { err = errors.Join(err, made.Close()) }()
+	content = made.Index.Content()
+	if !r.tars[w.ref] {
+		_, err = r.Depot.WriteTree(ctx, w.root.chain, made.Index, made)
+		return content, err
+	}
+	chain := append(w.root.chain[:len(w.root.chain):len(w.root.chain)], content)
+	_, err = r.Depot.WriteTar(ctx, made.Index, made, r.stamps(chain, w.root.base))
+	return content, err
+}
