@@ -137,6 +137,12 @@ func (r Reference) WithDigest(d Digest) (Reference, error) {
 	return r, nil
 }
 
+// WithOnlyDigest returns the repository of r with digest d and no tag.
+func (r Reference) WithOnlyDigest(d Digest) (Reference, error) {
+	r.tag = ""
+	return r.WithDigest(d)
+}
+
 // MarshalText implements [encoding.TextMarshaler].
 func (r Reference) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
