@@ -1,0 +1,80 @@
+package sandbox
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+)
+
+func (b *builder) hostname() string {
+	if b.spec.Hostname != "" {
+		return b.spec.Hostname
+	}
+	return DefaultHostname
+}
+
+// hostsFile is /etc/hosts as BuildKit writes it.
+func hostsFile(hostname string, hosts []Host) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname)
+	for _, h := range hosts {
+		fmt.Fprintf(&b, "%s\t%s\n", h.IP, h.Name)
+	}
+	return b.Bytes()
+}
+
+// resolvConfOnce returns a function that reads the machine's resolv.conf once
+// and makes a step's of it.
+func resolvConfOnce() func(Network) []byte {
+	host := sync.OnceValue(func() []byte {
+		b, err := os.ReadFile("/etc/resolv.conf")
+		if err != nil {
+			return nil // without one the defaults below apply
+		}
+		return b
+	})
+	return func(n Network) []byte { return resolvConf(host(), n) }
+}
+
+// resolvConf is a step's /etc/resolv.conf as BuildKit makes it of the machine's:
+// without comments; in a network of its own without servers that listen on
+// loopback; with public servers where none is left.
+func resolvConf(host []byte, n Network) []byte {
+	var servers, rest []string
+	search, options := "", ""
+	for _, line := range strings.Split(string(host), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || strings.ContainsAny(fields[0][:1], "#;") {
+			continue
+		}
+		switch key := fields[0]; {
+		case key == "nameserver" && len(fields) > 1:
+			addr, err := netip.ParseAddr(fields[1])
+			if err == nil && (n == HostNetwork || !addr.IsLoopback()) {
+				servers = append(servers, "nameserver "+addr.String())
+			}
+		case key == "domain" || key == "search":
+			search = "search " + strings.Join(fields[1:], " ")
+		case key == "options":
+			options = strings.TrimSpace("options " + strings.TrimPrefix(options, "options ") + " " + strings.Join(fields[1:], " "))
+		default:
+			rest = append(rest, strings.Join(fields, " "))
+		}
+	}
+	if len(servers) == 0 {
+		for _, addr := range []string{"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"} {
+			servers = append(servers, "nameserver "+addr)
+		}
+	}
+	lines := servers
+	if len(search) > len("search ") {
+		lines = append(lines, search)
+	}
+	if options != "" {
+		lines = append(lines, strings.Join(strings.Fields(options), " "))
+	}
+	return []byte(strings.Join(append(lines, rest...), "\n") + "\n")
+}

@@ -1,0 +1,221 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// reexecName is what the program is called when it is to become a step.
+const reexecName = "builder-sandbox"
+
+// firstFile is the descriptor of the first of a program's files in a re-executed
+// process; below it are the program itself and the status pipe.
+const (
+	programFile = 3
+	firstFile   = 4 // the status pipe
+)
+
+// image is a program on its way to another process.
+type image struct {
+	Ops      []byte
+	Data     []byte
+	Pointers []int
+	Init     bool
+}
+
+// Init becomes the step if this process was started to be one, and then never returns.
+// It must be the first thing that main does.
+func Init() {
+	if len(os.Args) != 1 || os.Args[0] != reexecName {
+		return
+	}
+	runtime.LockOSThread()
+	os.Exit(becomeStep())
+}
+
+func becomeStep() int {
+	var im image
+	if err := gob.NewDecoder(os.NewFile(programFile, "program")).Decode(&im); err != nil {
+		fmt.Fprintln(os.Stderr, "sandbox: read program:", err)
+		return 125
+	}
+	ops := make([]op, len(im.Ops)/opSize)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&ops[0])), len(im.Ops)), im.Ops)
+	load(ops, im.Data, im.Pointers, uint64(uintptr(unsafe.Pointer(&im.Data[0]))), func(i int) int { return firstFile + i })
+	failed := interpret(ops)
+	report(ops, failed)
+	runtime.KeepAlive(im.Data)
+	return 125
+}
+
+// interpret makes the calls one after the other, and returns the first that
+// failed. If all goes well it does not return.
+func interpret(ops []op) int {
+	var slots [maxSlots]uintptr
+	for i := 0; i < len(ops); i++ {
+		o := &ops[i]
+		var a [6]uintptr
+		for n := range a {
+			a[n] = uintptr(o.args[n])
+			if o.slots>>n&1 != 0 {
+				a[n] = slots[o.args[n]]
+			}
+		}
+		r, _, errno := syscall.RawSyscall6(uintptr(o.nr), a[0], a[1], a[2], a[3], a[4], a[5])
+		if errno == 0 {
+			o.result = int64(r)
+			if o.out != noSlot {
+				slots[o.out] = r
+			}
+			continue
+		}
+		o.result = -int64(errno)
+		if !o.tolerates(errno) {
+			return i
+		}
+		i += int(o.skip)
+	}
+	return len(ops)
+}
+
+func (o *op) tolerates(errno syscall.Errno) bool {
+	for n := range 4 {
+		if e := o.tolerate >> (16 * n) & 0xffff; e == 0xffff || e == uint64(errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// report tells the parent which call failed and what all of them returned.
+func report(ops []op, failed int) {
+	out := make([]int64, 0, len(ops)+1)
+	out = append(out, int64(failed))
+	for i := range ops {
+		out = append(out, ops[i].result)
+	}
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&out[0])), 8*len(out))
+	for _, fd := range []int{statusDescriptor, firstFile} {
+		if _, err := unix.Write(fd, b); err == nil {
+			return
+		}
+	}
+}
+
+// startReexec starts this program again as the process that executes p.
+func startReexec(p *program, flags uintptr, init bool) (_ *os.Process, err error) {
+	im := image{Data: p.data, Pointers: p.pointers, Init: init}
+	im.Ops = unsafe.Slice((*byte)(unsafe.Pointer(&p.ops[0])), opSize*len(p.ops))
+	text, err := memoryFile("program")
+	if err != nil {
+		return nil, err
+	}
+	defer text.Close()
+	if err := gob.NewEncoder(text).Encode(im); err != nil {
+		return nil, err
+	}
+	if _, err := text.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+
+	status, theirs, err := statusPipe()
+	if err != nil {
+		return nil, err
+	}
+	defer status.Close()
+	defer theirs.Close()
+	p.files[0] = theirs
+	files := []uintptr{0, 1, 2, text.Fd()}
+	for _, f := range p.files {
+		files = append(files, f.Fd())
+	}
+
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{reexecName}, &syscall.ProcAttr{
+		Dir:   "/",
+		Env:   []string{"GOMAXPROCS=1", "GOGC=off"},
+		Files: files,
+		Sys:   &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
+	})
+	runtime.KeepAlive(p)
+	if err != nil {
+		return nil, fmt.Errorf("start the process of a sandbox: %w", err)
+	}
+	theirs.Close()
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := io.ReadAll(status)
+	if err == nil {
+		answer = bytes.TrimPrefix(answer, []byte{alive})
+		err = p.readReport(answer)
+	}
+	if err != nil {
+		_, waitErr := process.Wait()
+		return nil, errors.Join(err, waitErr)
+	}
+	return process, nil
+}
+
+// alive is what a process writes to the status pipe when it is about to execute
+// the command: the write kills it if its parent is gone.
+const alive = '+'
+
+// readReport notes what the child said about the calls.
+func (p *program) readReport(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if len(b) != 8*(len(p.ops)+1) {
+		return fmt.Errorf("sandbox: the process said %d bytes", len(b))
+	}
+	words := make([]int64, len(p.ops)+1)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(b)), b)
+	for i := range p.ops {
+		p.ops[i].result = words[i+1]
+	}
+	return p.failure(int(words[0]))
+}
+
+// failure is what it means that call i failed.
+func (p *program) failure(i int) error {
+	if i < len(p.ops) {
+		if _, ok := p.execs[i]; !ok {
+			return os.NewSyscallError(p.labels[i], syscall.Errno(-p.ops[i].result))
+		}
+	}
+	return p.notExecuted(p.name)
+}
+
+func memoryFile(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// start starts a process that executes p in new namespaces, and returns when it
+// has become the command.
+func start(p *program, flags uintptr, init bool) (*os.Process, error) {
+	return startReexec(p, flags, init)
+}
+
+// statusPipe is a pipe on which a read blocks a thread, not the poller: the
+// answer comes within a millisecond.
+func statusPipe() (r, w *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, os.NewSyscallError("pipe2", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "status"), os.NewFile(uintptr(fds[1]), "status"), nil
+}

@@ -1,0 +1,165 @@
+package sandbox
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sandbox starts processes. It can be used by many goroutines.
+type Sandbox struct {
+	dir     string
+	stubs   string
+	filter  func() ([]bpfInstruction, error)
+	machine machine
+}
+
+// machine is what the sandbox has to know of where it runs.
+type machine struct {
+	userNS     bool // device nodes cannot be made
+	setgroups  bool
+	cgroup2    bool // the one hierarchy is at /sys/fs/cgroup
+	resolvConf func(Network) []byte
+	masks      []mask
+	readOnly   []string
+}
+
+// Open makes ready to start processes. dir is an empty directory on a file system that
+// can be a lower layer of an overlay; the sandbox puts small files there and the caller removes
+// it after the last process has ended.
+func Open(dir string) (*Sandbox, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sandbox{dir: dir, stubs: filepath.Join(dir, "stubs"), filter: sync.OnceValues(defaultFilter)}
+	if err := os.MkdirAll(filepath.Join(s.stubs, "etc"), 0o755); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"hosts", "resolv.conf"} {
+		f, err := os.OpenFile(filepath.Join(s.stubs, "etc", name), os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+	s.machine, err = lookAround()
+	return s, err
+}
+
+// lookAround finds out about the machine.
+func lookAround() (machine, error) {
+	m := machine{resolvConf: resolvConfOnce(), setgroups: true}
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return m, err
+	}
+	// In the first user namespace every ID is itself.
+	m.userNS = strings.Join(strings.Fields(string(ids)), " ") != "0 0 4294967295"
+	if deny, err := os.ReadFile("/proc/self/setgroups"); err == nil {
+		m.setgroups = strings.TrimSpace(string(deny)) != "deny"
+	}
+	_, err = os.Stat("/sys/fs/cgroup/cgroup.subtree_control")
+	m.cgroup2 = err == nil
+	m.masks, m.readOnly = findMasks(), findReadOnly()
+	return m, nil
+}
+
+// publish puts data into a file of the sandbox's directory and returns its path.
+// Equal files are one.
+func (s *Sandbox) publish(data []byte, mode uint32) (string, error) {
+	sum := sha256.Sum256(data)
+	name := filepath.Join(s.dir, fmt.Sprintf("file-%s-%o", hex.EncodeToString(sum[:16]), mode))
+	if _, err := os.Lstat(name); err == nil {
+		return name, nil
+	}
+	f, err := os.CreateTemp(s.dir, "new-")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(os.FileMode(mode)), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	return name, err
+}
+
+// builder is a program being written, with all that is open for it.
+type builder struct {
+	*program
+	*Sandbox
+	spec     *Spec
+	root     *root
+	flags    uintptr
+	attached []attachment
+	open     []*os.File          // to be closed when the process has started
+	kernel   map[string]*os.File // the places of /proc and /sys
+	hostSys  *os.File
+	dev      *os.File
+	mqueue   *os.File
+	console  *os.File
+	status   arg
+	master   *os.File
+	stdio    [3]*os.File
+	pipes    []*os.File // those of stdio that nobody else has
+	user     account
+}
+
+// attachment is a mount and where it goes.
+type attachment struct {
+	mount, point *os.File
+	target       string
+}
+
+// keep has f closed when the process has started, or cannot be.
+func (b *builder) keep(f *os.File) *os.File {
+	b.open = append(b.open, f)
+	return f
+}
+
+func (b *builder) closeOpen() {
+	for _, f := range b.open {
+		f.Close()
+	}
+	b.open = nil
+}
+
+// write writes the whole program.
+func (b *builder) write() error {
+	for _, part := range []func() error{
+		b.prepareRoot, b.prepareKernel, b.prepareDev, b.prepareFiles, b.prepareMounts, b.findUser, b.prepareDir,
+	} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	b.network()
+	b.enterRoot()
+	b.mountKernel()
+	b.attach()
+	b.hide()
+	b.identify()
+	b.standardIO()
+	b.leaveParent()
+	if err := b.limits(); err != nil {
+		return err
+	}
+	if err := b.dropPrivileges(); err != nil {
+		return err
+	}
+	b.execute()
+	return nil
+}
+
+// namespaces are what every step has of its own.
+const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS

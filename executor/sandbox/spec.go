@@ -1,0 +1,137 @@
+package sandbox
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// Spec says what to run, and in what surroundings. The zero value of every
+// field but Root and Args is useful.
+type Spec struct {
+	Root Root
+	// Args is the command: a path, or a name that is looked for in the PATH of
+	// Env inside the root.
+	Args []string
+	// Env is the whole environment, in order. HOME is added where it is missing or empty.
+	Env []string
+	// Dir is the absolute path of the working directory, "/" if empty. It is made
+	// where it does not exist, and stays.
+	Dir string
+	// User is user[:group] by name or number, looked up in the root's own
+	// /etc/passwd and /etc/group; empty is root.
+	User string
+
+	Hostname string // [DefaultHostname] if empty
+	Hosts    []Host // added to /etc/hosts
+	Network  Network
+
+	// Mounts are made in this order, after the sandbox's own.
+	Mounts []Mount
+	// Files are shown read-only at their paths.
+	Files []File
+	// ShmSize is the size of /dev/shm in bytes; 0 is docker's 64 MiB.
+	ShmSize int64
+	Rlimits []Rlimit
+
+	// Stdin is what the process reads; nil is /dev/null.
+	Stdin *os.File
+	// Stdout and Stderr are where its output goes; nil is /dev/null. An *os.File is
+	// given to the process as it is, anything else is written to by a goroutine that ends
+	// before Wait returns. If both are the same writer it is written to by one
+	// goroutine at a time.
+	Stdout, Stderr io.Writer
+	// Terminal gives the process a terminal of its own in place of the three; its
+	// other end is [Process.Terminal].
+	Terminal bool
+	// Init puts a process in front of the command that forwards signals and collects orphans.
+	Init bool
+}
+
+// DefaultHostname is the name of the machine that a step sees.
+const DefaultHostname = "buildkitsandbox"
+
+// Root is what becomes the root directory. With Lower or Upper it is an overlay,
+// otherwise the directory Source.
+//
+// An overlay with Upper is mounted volatile: nothing is synced, and Work cannot be used
+// for a second mount.
+type Root struct {
+	Source   string
+	Lower    []string // topmost first
+	Upper    string
+	Work     string
+	Writable bool
+	// UserXattr keeps the overlay's marks in user.overlay.*, as user namespaces need it.
+	UserXattr bool
+}
+
+// Host is a line of /etc/hosts.
+type Host struct{ Name, IP string }
+
+// Network is what the process can reach.
+type Network int
+
+const (
+	// HostNetwork is the network of the process that starts the sandbox.
+	HostNetwork Network = iota
+	// NoNetwork is a network namespace with nothing but "lo".
+	NoNetwork
+)
+
+// Mount shows a directory or file of the host, or a new file system in memory,
+// at Target. What is missing of Target's path is made, and removed afterwards.
+type Mount struct {
+	Target   string // absolute
+	Source   string // a path of the host; empty for a tmpfs
+	ReadOnly bool
+	// Size limits a tmpfs, in bytes; 0 is half of the memory. Mode is its permission bits, 01777 if 0.
+	Size int64
+	Mode uint32
+}
+
+// File is a file that only the sandbox holds. Mode is its permission bits, 0644 if 0.
+type File struct {
+	Path string
+	Data []byte
+	Mode uint32
+}
+
+// Rlimit is a resource limit by the name that prlimit(1) gives it, without
+// "RLIMIT_" and in lower case; a negative value is no limit.
+type Rlimit struct {
+	Name       string
+	Soft, Hard int64
+}
+
+// ExitError is a command that did not end well.
+type ExitError struct {
+	Code   int // 128 + Signal where a signal ended it
+	Signal int // 0 if it exited by itself
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != 0 {
+		return fmt.Sprintf("killed by signal %d", e.Signal)
+	}
+	return fmt.Sprintf("exit code: %d", e.Code)
+}
+
+// CommandError is a command that could not be started, for a reason that lies in
+// the command and not in the machine. Code is what a shell and docker exit with then: 127
+// for one that does not exist, 126 for one that cannot be executed.
+type CommandError struct {
+	Name string
+	Code int
+	Err  error
+}
+
+func (e *CommandError) Error() string {
+	if strings.Contains(e.Name, "/") {
+		return fmt.Sprintf("exec %s: %v", e.Name, e.Err)
+	}
+	return fmt.Sprintf("exec: %q: %v", e.Name, e.Err)
+}
+
+func (e *CommandError) Unwrap() error { return e.Err }

@@ -1,0 +1,154 @@
+package sandbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
+)
+
+// account is who the command runs as.
+type account struct {
+	uid, gid int
+	groups   []int
+	home     string
+}
+
+// maxUserFile is how long /etc/passwd and /etc/group may be.
+const maxUserFile = 10 << 20
+
+// findUser looks the user up in the root as BuildKit and runc do.
+func (b *builder) findUser() error {
+	passwd, err := b.root.read("/etc/passwd", maxUserFile)
+	if err != nil && b.spec.User != "" {
+		return fmt.Errorf("user %q: %w", b.spec.User, err)
+	}
+	b.user, err = b.lookUp(passwd)
+	if err != nil {
+		return fmt.Errorf("user %q: %w", b.spec.User, err)
+	}
+	b.user.home = homeOf(b.user.uid, passwd)
+	return nil
+}
+
+func (b *builder) lookUp(passwd []byte) (account, error) {
+	name := b.spec.User
+	if uid, gid, ok := numericUser(name); ok {
+		return account{uid: uid, gid: gid, groups: []int{gid}}, nil
+	}
+	group, err := b.root.read("/etc/group", maxUserFile)
+	if err != nil && name != "" {
+		return account{}, err
+	}
+	lookFor := name
+	if name == "" {
+		lookFor = "0"
+	}
+	found, err := user.GetExecUser(lookFor, nil, bytes.NewReader(passwd), bytes.NewReader(group))
+	if err != nil {
+		if name == "" {
+			return account{groups: []int{0}}, nil
+		}
+		return account{}, err
+	}
+	groups := found.Sgids
+	if !slices.Contains(groups, found.Gid) {
+		groups = append([]int{found.Gid}, groups...)
+	}
+	return account{uid: found.Uid, gid: found.Gid, groups: groups}, nil
+}
+
+// numericUser takes "uid:gid", with "root" for 0: no file is looked at then.
+func numericUser(s string) (uid, gid int, ok bool) {
+	u, g, ok := strings.Cut(s, ":")
+	if !ok {
+		return 0, 0, false
+	}
+	uid, err1 := parseID(u)
+	gid, err2 := parseID(g)
+	return uid, gid, errors.Join(err1, err2) == nil
+}
+
+func parseID(s string) (int, error) {
+	if s == "root" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	return int(n), err
+}
+
+// homeOf is the home directory of the first user with that number; "/" if there
+// is none.
+func homeOf(uid int, passwd []byte) string {
+	users, err := user.ParsePasswdFilter(bytes.NewReader(passwd), func(u user.User) bool { return u.Uid == uid })
+	if err != nil || len(users) == 0 || users[0].Home == "" {
+		return "/"
+	}
+	return users[0].Home
+}
+
+// environment is what the command finds in its environment.
+func (b *builder) environment() []string {
+	env := slices.DeleteFunc(slices.Clone(b.spec.Env), func(s string) bool { return s == "HOME=" })
+	if !slices.ContainsFunc(env, func(s string) bool { return strings.HasPrefix(s, "HOME=") }) {
+		env = append(env, "HOME="+b.user.home)
+	}
+	return env
+}
+
+// dropPrivileges leaves the process what docker leaves a container: a filter on
+// its system calls, some capabilities, and none of them for users other than root.
+func (b *builder) dropPrivileges() error {
+	filter, err := b.filter()
+	if err != nil {
+		return err
+	}
+	b.loadFilter(filter)
+	caps := capabilities()
+	for c := range unix.CAP_LAST_CAP + 1 {
+		if caps>>c&1 == 0 {
+			b.call("drop capability "+strconv.Itoa(c), unix.SYS_PRCTL, num(unix.PR_CAPBSET_DROP), num(c), num(0), num(0), num(0)).
+				except(uint64(unix.EINVAL))
+		}
+	}
+	if b.machine.setgroups {
+		list := make([]byte, 0, 4*len(b.user.groups))
+		for _, g := range b.user.groups {
+			list = nativeUint32(list, uint32(g))
+		}
+		b.call("setgroups", unix.SYS_SETGROUPS, num(len(b.user.groups)), b.bytes(list))
+	}
+	gid, uid := num(b.user.gid), num(b.user.uid)
+	b.call("setresgid "+strconv.Itoa(b.user.gid), unix.SYS_SETRESGID, gid, gid, gid)
+	b.call("setresuid "+strconv.Itoa(b.user.uid), unix.SYS_SETRESUID, uid, uid, uid)
+	if b.user.uid != 0 {
+		caps = 0
+	}
+	b.call("clear ambient capabilities", unix.SYS_PRCTL, num(unix.PR_CAP_AMBIENT), num(unix.PR_CAP_AMBIENT_CLEAR_ALL), num(0), num(0), num(0)).
+		except(uint64(unix.EINVAL))
+	header := nativeUint32(nativeUint32(nil, unix.LINUX_CAPABILITY_VERSION_3), 0)
+	var data []byte
+	for _, half := range []uint32{uint32(caps), uint32(caps >> 32)} {
+		data = nativeUint32(nativeUint32(nativeUint32(data, half), half), 0)
+	}
+	b.call("capset", unix.SYS_CAPSET, b.bytes(header), b.bytes(data))
+	return nil
+}
+
+// capabilities are docker's default ones, as a bit set.
+func capabilities() uint64 {
+	var set uint64
+	for _, c := range []int{
+		unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FSETID, unix.CAP_FOWNER, unix.CAP_MKNOD, unix.CAP_NET_RAW,
+		unix.CAP_SETGID, unix.CAP_SETUID, unix.CAP_SETFCAP, unix.CAP_SETPCAP, unix.CAP_NET_BIND_SERVICE,
+		unix.CAP_SYS_CHROOT, unix.CAP_KILL, unix.CAP_AUDIT_WRITE,
+	} {
+		set |= 1 << c
+	}
+	return set
+}
