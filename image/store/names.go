@@ -8,10 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"builder/image"
+	"builder/internal/sys"
 )
 
 // Name is a name of an image: a reference with either a tag or a digest. One
@@ -105,20 +109,41 @@ func (s *Store) Names() ([]Name, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list names: %w", err)
 	}
-	var all []Name
-	for _, e := range entries {
-		names, err := s.repository(strings.ReplaceAll(e.Name(), "!", "/"))
-		if err != nil {
-			return nil, fmt.Errorf("list names: %w", err)
-		}
-		all = append(all, names...)
+	all, err := parallel(entries, func(e fs.DirEntry, buf []byte) ([]Name, error) {
+		return s.repository(strings.ReplaceAll(e.Name(), "!", "/"), buf)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list names: %w", err)
 	}
-	return all, nil
+	return slices.Concat(all...), nil
+}
+
+// parallel reads many small files, each by its entry, into buffers that are used
+// again, and returns what they hold in the order of the entries.
+func parallel[E, T any](entries []E, read func(e E, buf []byte) (T, error)) ([]T, error) {
+	const some = 64
+	all := make([]T, len(entries))
+	var g errgroup.Group
+	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	for start := 0; start < len(entries); start += some {
+		g.Go(func() error {
+			buf := make([]byte, smallFile)
+			for i := start; i < min(start+some, len(entries)); i++ {
+				var err error
+				if all[i], err = read(entries[i], buf); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return all, g.Wait()
 }
 
 // repository returns the names in one repository. A torn file has none.
-func (s *Store) repository(repository string) ([]Name, error) {
-	data, err := os.ReadFile(s.namesPath(repository))
+// buf is room to read it into.
+func (s *Store) repository(repository string, buf []byte) ([]Name, error) {
+	data, err := sys.ReadFile(s.namesPath(repository), buf)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
 		return nil, nil
 	}
@@ -199,7 +224,7 @@ func (s *Store) change(ctx context.Context, repository string, edit func([]Name)
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	names, err := s.repository(repository)
+	names, err := s.repository(repository, make([]byte, smallFile))
 	if err != nil {
 		return err
 	}

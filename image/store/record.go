@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"builder/image"
+	"builder/internal/sys"
 )
 
 // Origin is how an image came to this machine.
@@ -171,10 +172,18 @@ func (s *Store) AddManifest(ctx context.Context, id, manifest image.Digest) erro
 // Image returns the record of an image. ok is false where there is none, or only
 // one that a crash tore.
 func (s *Store) Image(id image.Digest) (r Record, ok bool, err error) {
+	return s.image(id, make([]byte, smallFile))
+}
+
+// smallFile is what nearly all records and files of names fit into.
+const smallFile = 16 << 10
+
+// image is Image with room to read the file into.
+func (s *Store) image(id image.Digest, buf []byte) (r Record, ok bool, err error) {
 	if err := image.CheckDigest(id); err != nil {
 		return r, false, err
 	}
-	data, err := os.ReadFile(s.recordPath(id))
+	data, err := sys.ReadFile(s.recordPath(id), buf)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, false, nil
 	}

@@ -6,9 +6,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"builder/image"
 )
@@ -77,7 +74,7 @@ func isHex(s string) bool {
 // findName looks into the repository's names. Where a digest is given, the tag
 // says nothing.
 func (s *Store) findName(ref image.Reference, want image.Platform) (Found, bool, error) {
-	names, err := s.repository(ref.Name())
+	names, err := s.repository(ref.Name(), make([]byte, smallFile))
 	if err != nil {
 		return Found{}, false, fmt.Errorf("find %s: %w", ref.Familiar(), err)
 	}
@@ -162,31 +159,23 @@ func (s *Store) Records() ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var mu sync.Mutex
-	records := make([]Record, 0, len(ids))
-	var g errgroup.Group
-	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
-	const some = 64
-	for part := range slices.Chunk(ids, some) {
-		g.Go(func() error {
-			for _, id := range part {
-				r, ok, err := s.Image(id)
-				if err != nil {
-					return err
-				}
-				if ok {
-					mu.Lock()
-					records = append(records, r)
-					mu.Unlock()
-				}
-			}
-			return nil
-		})
+	type maybe struct {
+		Record
+		ok bool
 	}
-	if err := g.Wait(); err != nil {
+	all, err := parallel(ids, func(id image.Digest, buf []byte) (maybe, error) {
+		r, ok, err := s.image(id, buf)
+		return maybe{r, ok}, err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
-	slices.SortFunc(records, func(a, b Record) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	records := make([]Record, 0, len(all))
+	for _, m := range all {
+		if m.ok {
+			records = append(records, m.Record)
+		}
+	}
 	return records, nil
 }
 
