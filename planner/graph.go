@@ -36,6 +36,9 @@ type Result struct {
 	Base time.Time
 	// BaseHistory is how many entries of Config.History are the base's, kept as they are.
 	BaseHistory int
+	// Epoch is SOURCE_DATE_EPOCH where the recipe's or the build's arguments give
+	// one; nil otherwise.
+	Epoch *time.Time
 }
 
 // StepRef is an index into Graph.Steps, or None.
@@ -124,7 +127,7 @@ type Copy struct {
 	Files   []File   // from heredocs, copied after the sources
 	Dest    string   // absolute and clean, but for a trailing slash, which says that it is a directory
 	Chown   string   // user[:group] by name or number; empty keeps root for a context and the owner for a stage
-	Chmod   string   // as written, octal; empty keeps the mode
+	Chmod   string   // octal, or symbolic as chmod(1) has it; empty keeps the mode
 	// Unpack says that local archives are unpacked, as ADD does.
 	Unpack bool
 	// Context says that the source is a build context: owners become root.

@@ -1,0 +1,311 @@
+package planner
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"path"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
+	"builder/image"
+	"builder/internal/diag"
+	"builder/parser"
+)
+
+// step adds a step to the graph, or finds the one that is equal to it.
+func (p *plan) step(s Step) StepRef {
+	s.ID = p.identify(&s)
+	if ref, ok := p.known[s.ID]; ok {
+		p.steps[ref].NoCache = p.steps[ref].NoCache || s.NoCache
+		return ref
+	}
+	ref := StepRef(len(p.steps))
+	p.steps = append(p.steps, s)
+	p.known[s.ID] = ref
+	return ref
+}
+
+// runStep plans RUN.
+func (p *plan) runStep(s *stage, r *parser.Run, trigger bool) error {
+	text, args := r.Text, r.Args
+	if r.Summary != "" {
+		text += " (" + r.Summary + ")"
+	}
+	var files []File
+	if r.Script != nil {
+		script := File{Name: path.Join("/dev/pipes", r.Script.Name), Data: []byte(r.Script.Data), Mode: 0o755}
+		files, args = []File{script}, []string{script.Name}
+	}
+	if r.Shell {
+		args = s.withShell(args)
+	}
+	if len(args) == 0 {
+		return diag.Errorf(r.Span, "RUN has no command").WithHint("give at least the program to run")
+	}
+	name := *p.lex
+	name.RawQuotes, name.RawEscapes, name.SkipUnsetEnv = true, true, true
+	op := Exec{
+		Args: args, Env: s.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files,
+		Network: p.Network, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Platform: s.platform,
+	}
+	s.root = p.step(Step{
+		Op: op, Inputs: []StepRef{s.root}, Span: r.Span, Stage: s.id, NoCache: s.noCache,
+		Name: p.name(s, upper(replaced(&name, text, s.env)), trigger),
+	})
+	s.layer("mount / from exec " + strings.Join(args, " "))
+	s.commit("RUN "+s.runText(args)+" # buildkit", true)
+	return nil
+}
+
+// copyStep plans COPY and ADD.
+func (p *plan) copyStep(s *stage, c *parser.Copy, from *stage, trigger bool) error {
+	op, dest, err := p.copyOp(s, c)
+	if err != nil {
+		return err
+	}
+	inputs := []StepRef{s.root}
+	switch {
+	case c.From != "" && !from.done:
+		return diag.Errorf(c.Find(c.From), "cannot copy from stage %q, it needs to be defined before current stage %q", c.From, s.shown)
+	case len(op.Sources) == 0:
+	case c.From != "":
+		inputs = append(inputs, from.root)
+	default:
+		op.Context = true
+		inputs = append(inputs, p.contextStep())
+	}
+	s.root = p.step(Step{
+		Op: op, Inputs: inputs, Span: c.Span, Stage: s.id, NoCache: s.noCache,
+		Name: p.name(s, upper(replaced(p.lex, c.Text, s.env)), trigger),
+	})
+	s.layer("fileop target")
+	s.commit(copyText(c.Add, op, dest)+" # buildkit", true)
+	return nil
+}
+
+// copyOp returns the op of COPY or ADD and its destination as the history shows it.
+func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, dest string, err error) {
+	if op.Chown, err = p.word(c.Chown, s.env, &c.Place); err != nil {
+		return op, "", err
+	}
+	if op.Chmod, err = p.word(c.Chmod, s.env, &c.Place); err != nil {
+		return op, "", err
+	}
+	if op.Sources, err = p.words(c.Sources, s.env, &c.Place); err != nil {
+		return op, "", err
+	}
+	if dest, err = p.word(c.Dest, s.env, &c.Place); err != nil {
+		return op, "", err
+	}
+	for _, f := range c.Files {
+		data := f.Data
+		if f.Expand {
+			if data, err = raw(data, s.env, &c.Place); err != nil {
+				return op, "", err
+			}
+		}
+		op.Files = append(op.Files, File{Name: f.Name, Data: []byte(data)})
+	}
+	if op.Chmod != "" && !validMode(op.Chmod) {
+		return op, "", diag.Errorf(c.Find(c.Chmod), "invalid chmod parameter: '%s'. it should be octal string and between 0 and 07777", op.Chmod)
+	}
+	for i, source := range op.Sources {
+		if err := local(c, c.Sources[i], source); err != nil {
+			return op, "", err
+		}
+	}
+	op.Unpack = c.Add
+	op.Dest = s.destination(dest)
+	return op, dest, nil
+}
+
+// contextStep is the build context.
+func (p *plan) contextStep() StepRef {
+	if p.context == None {
+		p.context = p.step(Step{Op: Context{Name: "context", Ignore: p.Ignore}, Name: "[internal] load build context"})
+	}
+	return p.context
+}
+
+// local refuses sources that are somewhere else.
+func local(c *parser.Copy, written, source string) error {
+	kind := remote(source)
+	switch {
+	case kind == "":
+		return nil
+	case !c.Add && kind == "URL":
+		return diag.Errorf(c.Find(written), "source can't be a URL for COPY").WithHint("ADD takes URLs")
+	case !c.Add:
+		return diag.Errorf(c.Find(written), "source can't be a git ref for COPY").WithHint("ADD takes git repositories")
+	default:
+		return diag.Errorf(c.Find(written), "ADD of a %s is not supported yet", kind)
+	}
+}
+
+// destination is where a COPY goes: absolute, clean, and with a slash at its
+// end where it is to be a directory.
+func (s *stage) destination(dest string) string {
+	clean := path.Clean("/" + dest)
+	if !path.IsAbs(dest) {
+		clean = path.Join("/", s.dir, dest)
+	}
+	if dest == "" || dest == "." || strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/.") {
+		return strings.TrimSuffix(clean, "/") + "/"
+	}
+	return clean
+}
+
+// workdirStep plans WORKDIR.
+func (p *plan) workdirStep(s *stage, w *parser.Workdir, trigger bool) error {
+	dir, err := p.word(w.Path, s.env, &w.Place)
+	if err != nil {
+		return err
+	}
+	dir = s.workdir(dir)
+	if dir != "/" {
+		s.root = p.step(Step{
+			Op: Mkdir{Path: path.Clean(dir), User: s.config.Config.User}, Inputs: []StepRef{s.root}, Span: w.Span, Stage: s.id,
+			Name: p.name(s, upper(replaced(p.lex, w.Text, s.env)), trigger),
+		})
+		s.layer("fileop target")
+	}
+	s.commit("WORKDIR "+dir, dir != "/")
+	return nil
+}
+
+// workdir changes the working directory and returns it. An absolute one stays
+// as it is written.
+func (s *stage) workdir(dir string) string {
+	current := s.config.Config.WorkingDir
+	if !path.IsAbs(current) {
+		current = path.Join("/", current)
+	}
+	switch {
+	case dir == "":
+		dir = current
+	case !path.IsAbs(dir):
+		dir = path.Join(current, dir)
+	}
+	s.config.Config.WorkingDir, s.dir = dir, dir
+	return dir
+}
+
+// layer notes a layer under the name that BuildKit has for it.
+func (s *stage) layer(name string) { s.layers = append(s.layers, name) }
+
+// withShell gives args to the shell in force.
+func (s *stage) withShell(args []string) []string {
+	sh := s.config.Config.Shell
+	if len(sh) == 0 {
+		sh = []string{"/bin/sh", "-c"}
+	}
+	return append(sh[:len(sh):len(sh)], strings.Join(args, " "))
+}
+
+// identify hashes a definition. Every part has its length before it.
+func (p *plan) identify(s *Step) ID {
+	e := encoder{sha256.New()}
+	e.text(fmt.Sprintf("%T", s.Op))
+	e.number(len(s.Inputs))
+	for _, in := range s.Inputs {
+		if in == None {
+			e.text("")
+			continue
+		}
+		e.text(string(p.steps[in].ID[:]))
+	}
+	switch op := s.Op.(type) {
+	case Image:
+		e.list(op.Reference, string(op.Digest))
+		e.platform(op.Platform)
+		e.number(len(op.DiffIDs))
+		for _, d := range op.DiffIDs {
+			e.text(string(d))
+		}
+	case Context:
+		e.text(op.Name)
+		e.list(op.Ignore...)
+	case Exec:
+		e.exec(op)
+	case Copy:
+		e.list(op.Sources...)
+		e.files(op.Files)
+		e.list(op.Dest, op.Chown, op.Chmod, fmt.Sprint(op.Unpack), fmt.Sprint(op.Context))
+	case Mkdir:
+		e.list(op.Path, op.User)
+	}
+	return ID(e.Sum(nil))
+}
+
+// encoder writes the parts of a definition.
+type encoder struct{ hash.Hash }
+
+func (e encoder) number(n int) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n))
+	e.Write(b[:])
+}
+
+func (e encoder) text(s string) {
+	e.number(len(s))
+	e.Write([]byte(s))
+}
+
+func (e encoder) list(list ...string) {
+	e.number(len(list))
+	for _, s := range list {
+		e.text(s)
+	}
+}
+
+func (e encoder) platform(p image.Platform) {
+	e.list(p.OS, p.Architecture, p.Variant, p.OSVersion)
+	e.list(p.OSFeatures...)
+}
+
+func (e encoder) files(files []File) {
+	e.number(len(files))
+	for _, f := range files {
+		e.list(f.Name, string(f.Data), fmt.Sprint(f.Mode))
+	}
+}
+
+func (e encoder) exec(op Exec) {
+	e.list(op.Args...)
+	e.list(op.Env...)
+	e.list(op.User, op.Dir, op.Hostname)
+	e.files(op.Files)
+	e.number(int(op.Network))
+	e.number(int(op.ShmSize))
+	e.number(len(op.Hosts))
+	for _, h := range op.Hosts {
+		e.list(h.Name, h.IP)
+	}
+	e.number(len(op.Ulimits))
+	for _, u := range op.Ulimits {
+		e.list(u.Name, fmt.Sprint(u.Soft), fmt.Sprint(u.Hard))
+	}
+	e.platform(op.Platform)
+}
+
+// replaced returns text with its variables replaced, or as it is where that is
+// not possible. It is for names.
+func replaced(lex *shell.Lex, text string, vars env) string {
+	word, _, err := lex.ProcessWord(text, vars)
+	if err != nil {
+		return text
+	}
+	return word
+}
+
+// upper returns text with its first word in capitals.
+func upper(text string) string {
+	keyword, rest, more := strings.Cut(text, " ")
+	if !more {
+		return strings.ToUpper(text)
+	}
+	return strings.ToUpper(keyword) + " " + rest
+}

@@ -1,0 +1,258 @@
+package planner
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
+	"builder/image"
+	"builder/internal/diag"
+	"builder/parser"
+)
+
+// Options are what a build is asked for besides its recipe. The zero value is
+// a build of the last stage for the platform of the builder.
+type Options struct {
+	Target    string // a stage's name; empty is the last one
+	BuildArgs map[string]string
+	Labels    map[string]string // added to the image's, last
+	// Platform is what the image is to run on. Zero asks for nothing: then it is
+	// BuildPlatform, and the image says the platform that its base says.
+	Platform      image.Platform
+	BuildPlatform image.Platform // where steps run; zero is this machine's
+	// ShowPlatform puts the platform into the names of steps, for builds of several.
+	ShowPlatform bool
+
+	NoCache       bool
+	NoCacheFilter []string // stages whose steps run even if they are cached
+
+	Network  Network
+	Hosts    []Host
+	Hostname string // empty is the sandbox's default
+	ShmSize  int64  // bytes; 0 is the default
+	Ulimits  []Ulimit
+
+	Ignore []string // of the build context
+}
+
+// Name is an image as a recipe asks for it: a reference in full form and a platform.
+type Name struct {
+	Reference image.Reference
+	Platform  string // as os[(version)]/architecture[/variant]
+}
+
+// Pin is what a name stands for.
+type Pin struct {
+	// Digest is the manifest's, or the index's where the name has one. It becomes
+	// part of the reference.
+	Digest image.Digest
+	Config image.Config
+}
+
+// Pins are the names resolved so far.
+type Pins map[Name]Pin
+
+// Wanted is a name that planning needs to know about.
+type Wanted struct {
+	Name
+	Platform image.Platform
+	Span     diag.Span // where the recipe asks for it
+	// Near is a stage of the recipe whose name is much like it; usually empty. A
+	// name that nobody knows may be a misspelt stage.
+	Near string
+}
+
+// Plan returns the graph that makes the target of the recipe. Where names are
+// not in pins it returns no graph but those names, in the order of the text,
+// each once. A fault in the recipe is a [diag.Error] with its place.
+func Plan(r *parser.Recipe, o Options, pins Pins) (*Graph, []Wanted, error) {
+	p, err := newPlan(r, o, pins)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.open(); err != nil {
+		return nil, nil, err
+	}
+	target, err := p.target()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.link(); err != nil {
+		return nil, nil, err
+	}
+	reached, err := p.resolve(target)
+	if err != nil || len(p.wanted) > 0 {
+		return nil, p.wanted, err
+	}
+	for _, s := range p.stages {
+		if !reached[s] || s.done {
+			continue
+		}
+		if err := p.run(s); err != nil {
+			return nil, nil, err
+		}
+	}
+	return p.graph(target), nil, nil
+}
+
+// plan is one planning.
+type plan struct {
+	Options
+	recipe *parser.Recipe
+	pins   Pins
+	build  image.Platform // where steps run
+	goal   image.Platform // what the image is for
+	asked  bool           // for goal, by name
+	lex    *shell.Lex
+	global env // ARGs before the first FROM, and the platforms
+	proxy  []string
+	epoch  *time.Time
+
+	stages  []*stage
+	byName  map[string]*stage
+	context StepRef
+	steps   []Step
+	known   map[ID]StepRef
+	wanted  []Wanted
+}
+
+func newPlan(r *parser.Recipe, o Options, pins Pins) (*plan, error) {
+	p := &plan{
+		Options: o, recipe: r, pins: pins, build: o.BuildPlatform, goal: o.Platform, asked: o.Platform.OS != "",
+		lex: shell.NewLex(r.Escape), byName: map[string]*stage{}, context: None, known: map[ID]StepRef{},
+	}
+	p.BuildArgs = maps.Clone(o.BuildArgs)
+	if p.build.OS == "" {
+		p.build = platforms.Normalize(platforms.DefaultSpec())
+	}
+	if !p.asked {
+		p.goal = p.build
+	}
+	if name := p.BuildArgs["BUILDKIT_SANDBOX_HOSTNAME"]; name != "" {
+		p.Hostname = name
+	}
+	if frontend, ok := p.BuildArgs["BUILDKIT_SYNTAX"]; ok {
+		name, _, _ := strings.Cut(strings.TrimSpace(frontend), " ")
+		if !parser.Native(name) {
+			return nil, diag.Errorf(diag.Span{}, "build argument BUILDKIT_SYNTAX: frontend %q is not supported", name)
+		}
+	}
+	if len(r.Stages) == 0 {
+		return nil, diag.Errorf(diag.Span{File: r.File}, "dockerfile contains no stages to build")
+	}
+	p.proxy = proxyEnv(p.BuildArgs)
+	if err := p.globals(); err != nil {
+		return nil, err
+	}
+	return p, p.sourceDate()
+}
+
+// sourceDate takes SOURCE_DATE_EPOCH from the build arguments. BuildKit hands
+// the number on in its normal form.
+func (p *plan) sourceDate() error {
+	const name = "SOURCE_DATE_EPOCH"
+	value, given := p.BuildArgs[name]
+	if !given {
+		value, _ = p.global.Get(name)
+	}
+	if value == "" {
+		delete(p.BuildArgs, name)
+		p.global.remove(name)
+		return nil
+	}
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return diag.Errorf(diag.Span{}, "invalid SOURCE_DATE_EPOCH: %s", value).
+			WithHint("give seconds since 1970; the time of a context or of a stage's source is not supported yet")
+	}
+	epoch := time.Unix(seconds, 0).UTC()
+	p.epoch, value = &epoch, strconv.FormatInt(seconds, 10)
+	if given {
+		p.BuildArgs[name] = value
+	}
+	if _, ok := p.global.Get(name); ok {
+		p.global.set(name, value)
+	}
+	return nil
+}
+
+// graph returns what the target needs and its result.
+func (p *plan) graph(target *stage) *Graph {
+	root, steps := prune(p.steps, target.root)
+	config := target.config
+	if len(p.Labels) > 0 {
+		config.Config.Labels = maps.Clone(config.Config.Labels)
+		if config.Config.Labels == nil {
+			config.Config.Labels = map[string]string{}
+		}
+		maps.Copy(config.Config.Labels, p.Labels)
+	}
+	p.setPlatform(&config)
+	config.History = complete(config.History, target.layers)
+	g := &Graph{Steps: steps, Result: Result{Root: root, Config: config, BaseHistory: target.history, Epoch: p.epoch}}
+	if target.created != nil {
+		g.Result.Base = *target.created
+	}
+	return g
+}
+
+// setPlatform writes the platform into the result's config, if one was asked for.
+func (p *plan) setPlatform(c *image.Config) {
+	at := c.Platform()
+	if p.asked {
+		same := p.goal.OS == at.OS && p.goal.Architecture == at.Architecture
+		at.OS, at.Architecture = p.goal.OS, p.goal.Architecture
+		if p.goal.Variant != "" || !same {
+			at.Variant = p.goal.Variant
+		}
+		if p.goal.OSVersion != "" || !same {
+			at.OSVersion = p.goal.OSVersion
+		}
+		if p.goal.OSFeatures != nil {
+			at.OSFeatures = slices.Clone(p.goal.OSFeatures)
+		}
+	}
+	at = platforms.Normalize(at)
+	c.OS, c.Architecture, c.Variant = at.OS, at.Architecture, at.Variant
+	c.OSVersion, c.OSFeatures = at.OSVersion, at.OSFeatures
+}
+
+// prune keeps the steps that root needs.
+func prune(steps []Step, root StepRef) (StepRef, []Step) {
+	needed := make([]bool, len(steps))
+	for i := int(root); i >= 0; i-- {
+		needed[i] = needed[i] || i == int(root)
+		if !needed[i] {
+			continue
+		}
+		for _, in := range steps[i].Inputs {
+			if in != None {
+				needed[in] = true
+			}
+		}
+	}
+	moved := make([]StepRef, len(steps))
+	var kept []Step
+	for i, s := range steps {
+		if !needed[i] {
+			continue
+		}
+		moved[i] = StepRef(len(kept))
+		s.Inputs = slices.Clone(s.Inputs)
+		for n, in := range s.Inputs {
+			if in != None {
+				s.Inputs[n] = moved[in]
+			}
+		}
+		kept = append(kept, s)
+	}
+	if root == None {
+		return None, nil
+	}
+	return moved[root], kept
+}
