@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -59,7 +60,7 @@ func (t *tree) apply(r io.Reader) ([]string, error) {
 		if h.Typeflag == tar.TypeDir {
 			name += "/"
 		}
-		paths = append(paths, "/"+strings.TrimPrefix(name, "/"))
+		paths = append(paths, "/"+printable(strings.TrimPrefix(name, "/")))
 	}
 	slices.Sort(paths)
 	if twice := slices.Compact(slices.Clone(paths)); len(twice) != len(paths) {
@@ -125,7 +126,7 @@ func (t *tree) put(it item) error {
 			e.Text = &text
 		}
 	case tar.TypeSymlink:
-		e.Type, e.Link = "symlink", h.Linkname
+		e.Type, e.Link = "symlink", printable(h.Linkname)
 	case tar.TypeChar:
 		e.Type, e.Device = "char", fmt.Sprintf("%d:%d", h.Devmajor, h.Devminor)
 	case tar.TypeBlock:
@@ -140,6 +141,14 @@ func (t *tree) put(it item) error {
 	}
 	t.nodes[it.name] = &node{e}
 	return nil
+}
+
+// printable is name, or where JSON could not hold it, name quoted.
+func printable(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	return strconv.Quote(name)
 }
 
 func xattrs(h *tar.Header) map[string]string {
@@ -166,9 +175,9 @@ func (t *tree) entries() []Entry {
 	for _, name := range names {
 		n := t.nodes[name]
 		e := n.entry
-		e.Path = "/" + name
+		e.Path = "/" + printable(name)
 		if g := groups[n]; len(g) > 1 {
-			e.Twin = "/" + g[0]
+			e.Twin = "/" + printable(g[0])
 		}
 		list = append(list, e)
 	}

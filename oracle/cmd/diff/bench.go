@@ -26,6 +26,7 @@ const perBuild = 2 * time.Minute
 type bench struct {
 	*settings
 	dir      string
+	kernel   []byte // its release
 	tools    *daemon.Tools
 	names    recipe.Names
 	registry *daemon.Process
@@ -42,7 +43,10 @@ func open(ctx context.Context, s *settings) (_ *bench, err error) {
 			b.close()
 		}
 	}()
-	if !s.oracleOnly {
+	if b.kernel, err = os.ReadFile("/proc/sys/kernel/osrelease"); err != nil {
+		return nil, err
+	}
+	if !s.oracleOnly && !s.twice {
 		if _, err := os.Stat(s.builder); err != nil {
 			return nil, fmt.Errorf("-builder: %w", err)
 		}
@@ -157,9 +161,13 @@ func (b *bench) runCase(ctx context.Context, c *recipe.Case) (o outcome) {
 	if b.oracleOnly {
 		return outcome{message: want.Message}
 	}
-	got, err := b.askBuilder(ctx, c, dir)
+	ask, name := b.askBuilder, "builder"
+	if b.twice {
+		ask, name = b.runOracle, "oracle"
+	}
+	got, err := ask(ctx, c, dir)
 	if err != nil {
-		return outcome{err: fmt.Errorf("builder: %w", err)}
+		return outcome{err: fmt.Errorf("%s: %w", name, err)}
 	}
 	o.differences = result.Diff(want, got)
 	if want.Refused && got.Refused {

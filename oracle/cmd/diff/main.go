@@ -30,6 +30,7 @@ type settings struct {
 	jobs       int
 	list       bool
 	oracleOnly bool
+	twice      bool // compare BuildKit with itself
 	fresh      bool // ask the oracle even if its answer is known
 	keep       bool // leave archives and logs
 	verbose    bool
@@ -72,6 +73,7 @@ func parse(args []string) (*settings, error) {
 	f.IntVar(&s.jobs, "j", runtime.NumCPU(), "how many cases at once")
 	f.BoolVar(&s.list, "list", false, "print the names of the cases and build nothing")
 	f.BoolVar(&s.oracleOnly, "oracle-only", false, "check the recipes with BuildKit alone")
+	f.BoolVar(&s.twice, "twice", false, "compare BuildKit's remembered results with those of a build without cache: every recipe must give the same twice")
 	f.BoolVar(&s.fresh, "fresh", false, "ask BuildKit even where its answer is in the cache")
 	f.BoolVar(&s.keep, "keep", false, "leave the run's contexts, archives and logs in the work directory")
 	f.BoolVar(&s.verbose, "v", false, "print expected differences and the messages of refusals too")

@@ -30,7 +30,7 @@ func report(s *settings, cases []*recipe.Case, outcomes []chan outcome, begin ti
 				bad = append(bad, d)
 			}
 		}
-		if c.Differs != "" && len(o.differences) == 0 && o.err == nil && !s.oracleOnly {
+		if c.Differs != "" && len(o.differences) == 0 && o.err == nil && !s.oracleOnly && !s.twice {
 			bad = append(bad, "declared as a difference, but there is none: "+c.Differs)
 		}
 		switch {

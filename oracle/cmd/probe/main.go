@@ -5,6 +5,7 @@
 //	probe get FILE...           print the extended attributes of files
 //	probe calls                 print what a list of system calls answers
 //	probe limits                print the resource limits of the process
+//	probe socket PATH           leave a socket there
 package main
 
 import (
@@ -37,8 +38,10 @@ func run(args []string) error {
 		return nil
 	case len(args) == 1 && args[0] == "limits":
 		return limits()
+	case len(args) == 2 && args[0] == "socket":
+		return socket(args[1])
 	}
-	return errors.New("usage: probe set FILE NAME VALUE | get FILE... | calls | limits")
+	return errors.New("usage: probe set FILE NAME VALUE | get FILE... | calls | limits | socket PATH")
 }
 
 func set(path, name, value string) error {
@@ -76,13 +79,23 @@ func get(paths []string) error {
 	return nil
 }
 
+// socket binds a socket to a path; the file outlives the process.
+func socket(path string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	return errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Close(fd))
+}
+
+// limits leaves out nofile, which the Go runtime raises.
 func limits() error {
 	for _, l := range []struct {
 		name     string
 		resource int
 	}{
 		{"core", unix.RLIMIT_CORE}, {"data", unix.RLIMIT_DATA}, {"fsize", unix.RLIMIT_FSIZE},
-		{"memlock", unix.RLIMIT_MEMLOCK}, {"nofile", unix.RLIMIT_NOFILE}, {"nproc", unix.RLIMIT_NPROC},
+		{"memlock", unix.RLIMIT_MEMLOCK}, {"nproc", unix.RLIMIT_NPROC},
 		{"stack", unix.RLIMIT_STACK},
 	} {
 		var r unix.Rlimit
