@@ -46,15 +46,3 @@ type ApplyOptions struct {
 	// MaxEntries is how many entries the tar may have; 0 means two million.
 	MaxEntries int
 }
-
-// Apply reads the layer tar from r, to its end-of-archive mark, writes it into
-// the directory dir, and returns its index. Where dir is empty, only the index is made.
-//
-// Names that lead outside the root fail with [ErrEscape]. Of two entries with
-// one name the later one counts. Whiteouts concern the layers below only. A
-// failed Apply leaves dir unusable. The caller owns dir: nobody else changes it meanwhile.
-//
-// See https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#applying-changesets
-func Apply(ctx context.Context, dir string, r io.Reader, o ApplyOptions) (*Index, error) {
-	panic("not yet")
-}

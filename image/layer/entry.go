@@ -52,59 +52,38 @@ func Compare(a, b *Entry) int {
 	return comparePaths(a.Path, a.Type == Whiteout, b.Path, b.Type == Whiteout)
 }
 
-// comparePaths orders paths component-wise by bytes, a directory before what is
-// in it and whiteouts before their siblings.
+// comparePaths orders paths component-wise by bytes: a directory before what is
+// in it, and in each directory what is gone first.
 func comparePaths(a string, aGone bool, b string, bGone bool) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {
 		n++
 	}
-	restA, restB := a[n:], b[n:]
-	if restA == "" && restB == "" {
-		return rank(bGone) - rank(aGone)
-	}
-	if aGone != bGone {
-		// A whiteout precedes every sibling and what is in them, but nothing that
-		// stands in another directory.
-		lastA := aGone && !strings.Contains(restA, "/")
-		lastB := bGone && !strings.Contains(restB, "/")
-		// The parent of one being a prefix of the other matters only while both
-		// differ within one directory.
+	if aGone != bGone && a != "" && b != "" {
+		// They differ in this component, or one of them ends with it.
+		component := strings.LastIndexByte(a[:n], '/') + 1
+		aFirst := aGone && strings.IndexByte(a[component:], '/') < 0
+		bFirst := bGone && strings.IndexByte(b[component:], '/') < 0
 		switch {
-		case lastA && within(a, b):
+		case aFirst && !bFirst:
 			return -1
-		case lastB && within(b, a):
+		case bFirst && !aFirst:
 			return 1
 		}
 	}
 	switch {
-	case restA == "":
-		return -1
-	case restB == "":
-		return 1
-	}
-	return cmp.Compare(key(restA[0]), key(restB[0]))
-}
-
-// within reports whether path stands somewhere in the directory that gone, a
-// whiteout, is in.
-func within(gone, path string) bool {
-	dir := gone[:strings.LastIndexByte(gone, '/')+1]
-	return len(path) >= len(dir) && path[:len(dir)] == dir
-}
-
-func key(c byte) byte {
-	if c == '/' {
+	case n == len(a) && n == len(b):
 		return 0
-	}
-	return c
-}
-
-func rank(gone bool) int {
-	if gone {
+	case n == len(a):
+		return -1
+	case n == len(b):
+		return 1
+	case a[n] == '/':
+		return -1
+	case b[n] == '/':
 		return 1
 	}
-	return 0
+	return cmp.Compare(a[n], b[n])
 }
 
 // KeepXattr reports whether an extended attribute is part of a layer. Those of
@@ -120,3 +99,58 @@ func KeepXattr(name string) bool {
 		return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
 	}
 }
+
+// split returns the directory that path is in and its last component.
+func split(path string) (dir, name string) {
+	i := strings.LastIndexByte(path, '/')
+	if i < 0 {
+		return "", path
+	}
+	return path[:i], path[i+1:]
+}
+
+// join returns the path of name in dir.
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// maxPath and maxName are Linux's limits: a longer path cannot be opened, a
+// longer name not be made.
+const (
+	maxPath = 4095
+	maxName = 255
+)
+
+// isClean reports whether path is relative, without empty, "." and ".."
+// components, and within Linux's limits. The root is not.
+func isClean(path string) bool {
+	if path == "" || len(path) > maxPath {
+		return false
+	}
+	start := 0
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			if path[i] == 0 {
+				return false
+			}
+			continue
+		}
+		switch name := path[start:i]; {
+		case name == "", name == ".", name == "..", len(name) > maxName:
+			return false
+		}
+		start = i + 1
+	}
+	return true
+}
+
+func compareXattrs(a, b Xattr) int { return strings.Compare(a.Name, b.Name) }
+
+const (
+	whiteoutPrefix = ".wh."
+	metaPrefix     = ".wh..wh."
+	opaqueName     = ".wh..wh..opq"
+)

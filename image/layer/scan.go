@@ -1,10 +1,5 @@
 package layer
 
-import (
-	"context"
-	"iter"
-)
-
 // Kind is what happened to a path.
 type Kind int
 
@@ -31,15 +26,4 @@ type ScanOptions struct {
 	// Mtime returns the mtime, in nanoseconds, of the file that stands for an entry
 	// of the tree below. Without it that is the entry's own.
 	Mtime func(Entry) (int64, error)
-}
-
-// Scan makes the index of a layer out of the directory dir, in which the changed
-// files stand, and the list of changes, which may be in any order and list what
-// did not change.
-//
-// What is in the tree below with the same type, mode, owner, attributes, content
-// and mtime (directories: whatever the mtime) is left out, as BuildKit does. What an opaque
-// directory hides is listed as whiteouts.
-func Scan(ctx context.Context, dir string, changes iter.Seq2[Change, error], below View, o ScanOptions) (*Index, error) {
-	panic("not yet")
 }

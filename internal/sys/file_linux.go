@@ -3,6 +3,7 @@ package sys
 import (
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -103,61 +104,6 @@ func (f File) SetXattr(name, value string) error {
 	return f.named("fsetxattr "+name, retry(func() error { return unix.Fsetxattr(f.fd, name, []byte(value), 0) }))
 }
 
-// HasXattrs reports whether the file has any extended attribute: flistxattr(2).
-func (f File) HasXattrs() (bool, error) {
-	for {
-		n, err := unix.Flistxattr(f.fd, nil)
-		switch err {
-		case nil:
-			return n > 0, nil
-		case unix.EINTR:
-		case unix.ENOTSUP:
-			return false, nil
-		default:
-			return false, f.named("flistxattr", err)
-		}
-	}
-}
-
-// Xattrs returns the names of the extended attributes: flistxattr(2).
-func (f File) Xattrs() ([]string, error) {
-	buf := make([]byte, 1024)
-	for {
-		n, err := unix.Flistxattr(f.fd, buf)
-		switch err {
-		case nil:
-			return splitNames(buf[:n]), nil
-		case unix.EINTR:
-		case unix.ERANGE:
-			buf = make([]byte, 4*len(buf))
-		case unix.ENOTSUP:
-			return nil, nil
-		default:
-			return nil, f.named("flistxattr", err)
-		}
-	}
-}
-
-// Xattr returns an extended attribute: fgetxattr(2). ok is false where there is
-// no such attribute.
-func (f File) Xattr(name string) (value string, ok bool, err error) {
-	buf := make([]byte, 256)
-	for {
-		n, err := unix.Fgetxattr(f.fd, name, buf)
-		switch err {
-		case nil:
-			return string(buf[:n]), true, nil
-		case unix.EINTR:
-		case unix.ERANGE:
-			buf = make([]byte, 4*len(buf))
-		case unix.ENODATA, unix.ENOTSUP:
-			return "", false, nil
-		default:
-			return "", false, f.named("fgetxattr "+name, err)
-		}
-	}
-}
-
 func (f File) named(op string, err error) error {
 	if err == nil {
 		return nil
@@ -200,9 +146,13 @@ func (d Dir) SetXattr(name, attr, value string) error {
 	return d.named(name, SetXattr(d.magic(name), attr, []byte(value)))
 }
 
-// Xattrs returns the names of the extended attributes of name in d, no link
-// followed.
-func (d Dir) Xattrs(name string) ([]string, error) {
-	names, err := Xattrs(d.magic(name))
-	return names, d.named(name, err)
+// InUserNamespace reports whether this process is in a user namespace other
+// than the first one: user_namespaces(7), /proc/self/uid_map.
+func InUserNamespace() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	fields := strings.Fields(string(text))
+	return len(fields) != 3 || fields[0] != "0" || fields[1] != "0" || fields[2] != "4294967295"
 }
