@@ -142,6 +142,7 @@ type Snapshotter interface {
 	// tree from, without copying where the implementation can. changes are that layer's changes, for those that cannot. Where from's files are older than
 	// parent they are copied with times moved so that none is.
 	Graft(ctx context.Context, parent, id, from ID, changes iter.Seq[Change]) (Tree, error)
-	// Remove moves the tree id out of reach; its files go when nobody uses them.
-	Remove(ctx context.Context, id ID) error
+	// Remove moves trees out of reach; their files go when nobody uses them. One
+	// that is not here is fine.
+	Remove(ctx context.Context, ids ...ID) error
 }
