@@ -258,6 +258,9 @@ func (w *writer) file(i int, dir *node, name string) error {
 // dressed returns e with the owner and mode that its copy gets.
 func (w *writer) dressed(e *layer.Entry) layer.Entry {
 	d := *e
+	if d.Pyc != 0 {
+		d.Pyc = 1 // it goes where its source goes
+	}
 	if w.op.Context {
 		d.UID, d.GID = 0, 0
 	}

@@ -40,11 +40,11 @@ func (fromSpool) isData()  {}
 
 // result makes the index of what changed.
 func (c *copier) result() (*Result, error) {
-	e := &emitter{tree: c.tree, data: map[string]data{}, own: func(p string) bool {
+	e := &emitter{tree: c.tree, entries: make([]layer.Entry, 0, c.tree.count), data: make(map[string]data, c.tree.count), own: func(p string) bool {
 		i, ok := c.dst.View.Layer(p)
 		return ok && i >= c.dst.Base
 	}}
-	e.settle(c.tree.root)
+	e.settle()
 	e.emit(c.tree.root)
 	ix, err := layer.NewIndex(e.entries)
 	if err != nil {

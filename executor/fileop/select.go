@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -139,6 +140,9 @@ func (s *Selection) takeAll(src layer.View, dir string) {
 func (s *Selection) take(e layer.Entry) {
 	if e.Type == layer.Hardlink {
 		s.links[linkKey{s.layer(e.Path), e.Link}] = false
+	}
+	if len(s.entries) == cap(s.entries) {
+		s.entries = slices.Grow(s.entries, max(16, len(s.entries))) // append grows large ones by less
 	}
 	s.entries = append(s.entries, e)
 }

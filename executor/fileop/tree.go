@@ -17,6 +17,7 @@ type tree struct {
 	below *layer.Stack
 	root  *node
 	now   int64
+	count int // how many nodes there are at most
 }
 
 // node is one path of the tree.
@@ -60,6 +61,7 @@ func (t *tree) child(dir *node, name string) *node {
 		e.Type, e.Link = layer.File, ""
 	}
 	n := &node{entry: e, through: e.Type == layer.Dir, path: p}
+	t.count++
 	dir.set(name, n)
 	return n
 }
@@ -103,6 +105,7 @@ func (t *tree) put(dir *node, name string, e layer.Entry, from data) *node {
 		e.Link = ""
 	}
 	n := &node{entry: e, data: from, made: true}
+	t.count++
 	if e.Type == layer.Dir {
 		n.path = join(dir.path, name)
 	}
@@ -116,6 +119,7 @@ func (t *tree) link(dir *node, name string, to *node) *node {
 		to.names = &names{nodes: []*node{to}}
 	}
 	n := &node{entry: to.entry, data: to.data, made: true, names: to.names}
+	t.count++
 	to.names.nodes = append(to.names.nodes, n)
 	dir.set(name, n)
 	return n
@@ -224,8 +228,28 @@ func (e *emitter) emitFile(n *node, p string) bool {
 }
 
 // settle forgets what was written equal to what an earlier step of the same
-// build put there. A file with several names is compared with all of them.
-func (e *emitter) settle(dir *node) {
+// build put there. A file with several names is forgotten if it had them all.
+func (e *emitter) settle() {
+	files := map[*names]*settled{}
+	e.settleDir(e.tree.root, files)
+	for names, s := range files {
+		if s.equal != len(names.nodes) {
+			continue
+		}
+		for _, n := range names.nodes {
+			n.made = false
+		}
+	}
+}
+
+// settled is what is known of a file with several names: how many of them lead
+// to one file already, and its first name.
+type settled struct {
+	equal int
+	first string
+}
+
+func (e *emitter) settleDir(dir *node, files map[*names]*settled) {
 	if !dir.through {
 		return
 	}
@@ -233,30 +257,46 @@ func (e *emitter) settle(dir *node) {
 		p := join(dir.path, name)
 		switch {
 		case n.isDir():
-			e.settle(n)
+			e.settleDir(n, files)
 		case n == nil || !n.made:
-		case n.names == nil && e.equal(n, p):
-			n.made = false
+		case n.names == nil || len(n.names.nodes) == 1:
+			was, ok := e.equal(n, p)
+			n.made = !ok || was.Type == layer.Hardlink
+		default:
+			s := files[n.names]
+			if s == nil {
+				s = &settled{}
+				files[n.names] = s
+			}
+			was, ok := e.equal(n, p)
+			if was.Type == layer.Hardlink {
+				p = was.Link
+			}
+			if ok && (s.first == "" || s.first == p) {
+				s.equal++
+				s.first = p
+			}
 		}
 	}
 }
 
-// equal reports whether the build already put n at p.
-func (e *emitter) equal(n *node, p string) bool {
-	was, ok := e.tree.below.Lookup(p)
-	if !ok || was.Type != n.entry.Type || !e.own(p) || !sameMeta(&n.entry, &was) {
-		return false
+// equal reports whether the build already put n at p, and what is there.
+func (e *emitter) equal(n *node, p string) (was layer.Entry, ok bool) {
+	was, ok = e.tree.below.Lookup(p)
+	if !ok || !e.own(p) || !sameMeta(&n.entry, &was) {
+		return was, false
 	}
 	switch was.Type {
-	case layer.File:
-		return was.Size == n.entry.Size && was.Digest == n.entry.Digest && was.Pyc == n.entry.Pyc
+	case layer.File, layer.Hardlink:
+		ok = n.entry.Type == layer.File && was.Size == n.entry.Size && was.Digest == n.entry.Digest && was.Pyc == n.entry.Pyc
 	case layer.Symlink:
-		return was.Link == n.entry.Link
+		ok = n.entry.Type == layer.Symlink && was.Link == n.entry.Link
 	case layer.Char, layer.Block:
-		return was.Major == n.entry.Major && was.Minor == n.entry.Minor
+		ok = n.entry.Type == was.Type && was.Major == n.entry.Major && was.Minor == n.entry.Minor
 	default:
-		return was.Type == layer.Fifo
+		ok = n.entry.Type == was.Type
 	}
+	return was, ok
 }
 
 // sameMeta compares modes, owners and attributes.

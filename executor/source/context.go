@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/moby/patternmatcher"
-
 	"builder/image/layer"
 	"builder/internal/sys"
 )
@@ -63,8 +61,8 @@ type inode struct{ dev, ino uint64 }
 // the rest is there once it is loaded.
 type directory struct {
 	path     string
-	match    patternmatcher.MatchInfo
-	excluded bool // it exists only if something in it does
+	match    *matched // nil for the root
+	excluded bool     // it exists only if something in it does
 
 	mu      sync.Mutex
 	loaded  bool

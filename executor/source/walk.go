@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/moby/patternmatcher"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -67,9 +66,8 @@ func (c *Context) load(d *directory) {
 // reader reads one directory.
 type reader struct {
 	*Context
-	dir   *directory
-	open  sys.Dir
-	match *patternmatcher.PatternMatcher
+	dir  *directory
+	open sys.Dir
 }
 
 func (c *Context) read(d *directory) error {
@@ -89,10 +87,6 @@ func (c *Context) read(d *directory) error {
 	}
 	slices.SortFunc(list, func(a, b sys.Dirent) int { return strings.Compare(a.Name, b.Name) })
 	r := reader{Context: c, dir: d, open: open}
-	if c.ignore != nil {
-		r.match = c.ignore.matcher()
-		defer c.ignore.matchers.Put(r.match)
-	}
 	d.entries = make([]layer.Entry, 0, len(list))
 	for _, ent := range list {
 		if err := r.add(ent); err != nil {
@@ -113,16 +107,16 @@ func (r *reader) add(ent sys.Dirent) error {
 	if r.dir.path != "" {
 		path = r.dir.path + "/" + ent.Name
 	}
+	mayBeDir := ent.Type == unix.DT_DIR || ent.Type == unix.DT_UNKNOWN
 	var excluded bool
-	var match patternmatcher.MatchInfo
-	if r.match != nil {
+	var match *matched
+	if r.ignore != nil {
 		var err error
-		excluded, match, err = r.match.MatchesUsingParentResults(path, r.dir.match)
-		if err != nil {
+		if excluded, match, err = r.ignore.matches(path, r.dir.match, mayBeDir); err != nil {
 			return err
 		}
 	}
-	if excluded && (ent.Type != unix.DT_DIR && ent.Type != unix.DT_UNKNOWN || !r.ignore.reaches(path)) {
+	if excluded && (!mayBeDir || !r.ignore.reaches(path)) {
 		return nil
 	}
 	st, err := r.open.Lstat(ent.Name)
