@@ -115,8 +115,8 @@ func New(busybox, probe []byte, applets []string) (*Set, error) {
 		return nil, fmt.Errorf("base system: %w", err)
 	}
 	plainConfig := v1.Config{Env: []string{defaultPath}, Cmd: []string{"sh"}}
-	for _, make := range []func(layer, v1.Config) error{s.simple, s.configs, s.forms, s.layered, s.platforms} {
-		if err := make(root, plainConfig); err != nil {
+	for _, add := range []func(layer, v1.Config) error{s.simple, s.configs, s.forms, s.layered, s.platforms} {
+		if err := add(root, plainConfig); err != nil {
 			return nil, err
 		}
 	}
@@ -233,7 +233,7 @@ func (s *Set) layered(root layer, config v1.Config) error {
 	third.dir(0o755, "layers/file")
 	third.file("layers/file/inside", 0o644, "third\n")
 	third.file("layers/kept", 0o600, "third\n")
-	third.add(tarLink("layers/kept2", "layers/kept"), "")
+	third.link("layers/kept2", "layers/kept")
 
 	layers := []layer{root}
 	for i, t := range []*tree{second, third} {

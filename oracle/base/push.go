@@ -1,7 +1,6 @@
 package base
 
 import (
-	"archive/tar"
 	"context"
 	"fmt"
 
@@ -26,8 +25,4 @@ func (s *Set) Push(ctx context.Context, addr string) error {
 		}
 	}
 	return nil
-}
-
-func tarLink(name, target string) tar.Header {
-	return tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644}
 }

@@ -54,6 +54,10 @@ func (t *tree) symlink(name, target string) {
 	t.add(tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}, "")
 }
 
+func (t *tree) link(name, target string) {
+	t.add(tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644}, "")
+}
+
 // whiteout deletes name from the layers below; of a directory's "/" all entries.
 func (t *tree) whiteout(name string) {
 	if dir, ok := strings.CutSuffix(name, "/"); ok {
@@ -134,7 +138,7 @@ func system(busybox, probe []byte, applets []string) ([]byte, error) {
 	t.add(tar.Header{Typeflag: tar.TypeDir, Name: "opt/mode/", Mode: 0o3750, Uid: 1000, Gid: 33}, "")
 	t.add(tar.Header{Typeflag: tar.TypeReg, Name: "opt/mode/setuid", Mode: 0o4755, Uid: 1}, "setuid\n")
 	t.file("opt/hard1", 0o644, "hard\n")
-	t.add(tar.Header{Typeflag: tar.TypeLink, Name: "opt/hard2", Linkname: "opt/hard1", Mode: 0o644}, "")
+	t.link("opt/hard2", "opt/hard1")
 	t.add(tar.Header{Typeflag: tar.TypeReg, Name: "opt/attr", Mode: 0o644,
 		PAXRecords: map[string]string{"SCHILY.xattr.user.origin": "base"}}, "attr\n")
 	t.add(tar.Header{Typeflag: tar.TypeFifo, Name: "opt/fifo", Mode: 0o600}, "")
