@@ -143,28 +143,19 @@ func (b *builder) execute() {
 	b.call("die with the parent", unix.SYS_PRCTL, num(unix.PR_SET_PDEATHSIG), num(int(unix.SIGKILL)), num(0), num(0), num(0))
 	b.call("look for the parent", unix.SYS_WRITE, num(statusDescriptor), b.bytes([]byte{alive}), num(1))
 	b.call("unblock signals", unix.SYS_RT_SIGPROCMASK, num(unix.SIG_SETMASK), b.words(0), num(0), num(8))
-	argv, envp := b.strings(b.spec.Args), b.strings(b.environment())
-	name := b.spec.Args[0]
-	if strings.Contains(name, "/") {
-		b.execs[len(b.ops)] = name
-		b.call("exec "+name, unix.SYS_EXECVE, b.str(name), argv, envp)
-		return
-	}
-	if name == "" {
-		return
-	}
-	for _, dir := range strings.Split(b.variable("PATH"), ":") {
-		if !path.IsAbs(dir) {
-			continue // a command in the working directory is not found by accident
+	b.execAt, b.args, b.env = len(b.ops), b.spec.Args, b.environment()
+	argv, envp := b.strings(b.args), b.strings(b.env)
+	for _, file := range lookUp(b.name, b.variable("PATH")) {
+		at, search := b.str(file), !strings.Contains(b.name, "/")
+		if search {
+			o := b.call("access "+file, unix.SYS_FACCESSAT2, atCwd(), at, num(unix.X_OK), num(unix.AT_EACCESS))
+			o.tolerate, o.skip = anyError, 1
 		}
-		file := path.Join(dir, name)
-		at := b.str(file)
-		b.call("access "+file, unix.SYS_FACCESSAT2, atCwd(), at, num(unix.X_OK), num(unix.AT_EACCESS))
-		o := &b.ops[len(b.ops)-1]
-		o.tolerate, o.skip = anyError, 1
 		b.execs[len(b.ops)] = file
-		// A directory, or a file system without execution: go on looking.
-		b.call("exec "+file, unix.SYS_EXECVE, at, argv, envp).except(uint64(unix.EACCES))
+		o := b.call("exec "+file, unix.SYS_EXECVE, at, argv, envp)
+		if search {
+			o.except(uint64(unix.EACCES)) // a directory, or a file system without execution: go on looking
+		}
 	}
 }
 

@@ -65,7 +65,7 @@ func (s *Sandbox) Start(ctx context.Context, spec *Spec) (_ *Process, err error)
 	if err := b.write(); err != nil {
 		return nil, err
 	}
-	p.process, err = start(b.program, b.flags, spec.Init)
+	p.process, err = start(b.program, b.flags, spec)
 	if err != nil {
 		return nil, err
 	}

@@ -72,7 +72,10 @@ type program struct {
 	slots    uint64
 	// execs are the calls that execute the command: index into ops → its path.
 	execs map[int]string
-	name  string // of the command
+	// execAt is the first call that has to do with executing the command called name.
+	execAt    int
+	name      string
+	args, env []string
 }
 
 // newProgram returns a program in which file 0 is the status pipe, which whoever starts the

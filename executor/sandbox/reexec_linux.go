@@ -29,7 +29,12 @@ type image struct {
 	Ops      []byte
 	Data     []byte
 	Pointers []int
-	Init     bool
+
+	// For [Spec.Init]: where the execution begins, and what is executed.
+	Init, Terminal bool
+	ExecAt         int
+	Execs          map[int]string
+	Args, Env      []string
 }
 
 // Init becomes the step if this process was started to be one, and then never returns.
@@ -51,15 +56,33 @@ func becomeStep() int {
 	ops := make([]op, len(im.Ops)/opSize)
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&ops[0])), len(im.Ops)), im.Ops)
 	load(ops, im.Data, im.Pointers, uint64(uintptr(unsafe.Pointer(&im.Data[0]))), func(i int) int { return firstFile + i })
-	failed := interpret(ops)
+	if im.Init {
+		return runInit(ops, &im)
+	}
+	failed := interpret(ops, syscall.RawSyscall6)
 	report(ops, failed)
 	runtime.KeepAlive(im.Data)
 	return 125
 }
 
+// systemCall is how a system call is made.
+type systemCall func(nr, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2 uintptr, errno syscall.Errno)
+
+// syscallOnAllThreads has the calls that change one thread's rights change those of all threads,
+// for a process that stays a Go program.
+func syscallOnAllThreads(nr, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2 uintptr, errno syscall.Errno) {
+	switch nr {
+	case unix.SYS_SECCOMP:
+		a2 |= unix.SECCOMP_FILTER_FLAG_TSYNC
+	case unix.SYS_SETGROUPS, unix.SYS_SETRESGID, unix.SYS_SETRESUID, unix.SYS_CAPSET, unix.SYS_PRCTL:
+		return syscall.AllThreadsSyscall6(nr, a1, a2, a3, a4, a5, a6)
+	}
+	return syscall.RawSyscall6(nr, a1, a2, a3, a4, a5, a6)
+}
+
 // interpret makes the calls one after the other, and returns the first that
 // failed. If all goes well it does not return.
-func interpret(ops []op) int {
+func interpret(ops []op, call systemCall) int {
 	var slots [maxSlots]uintptr
 	for i := 0; i < len(ops); i++ {
 		o := &ops[i]
@@ -70,7 +93,7 @@ func interpret(ops []op) int {
 				a[n] = slots[o.args[n]]
 			}
 		}
-		r, _, errno := syscall.RawSyscall6(uintptr(o.nr), a[0], a[1], a[2], a[3], a[4], a[5])
+		r, _, errno := call(uintptr(o.nr), a[0], a[1], a[2], a[3], a[4], a[5])
 		if errno == 0 {
 			o.result = int64(r)
 			if o.out != noSlot {
@@ -112,8 +135,11 @@ func report(ops []op, failed int) {
 }
 
 // startReexec starts this program again as the process that executes p.
-func startReexec(p *program, flags uintptr, init bool) (_ *os.Process, err error) {
-	im := image{Data: p.data, Pointers: p.pointers, Init: init}
+func startReexec(p *program, flags uintptr, spec *Spec) (_ *os.Process, err error) {
+	im := image{Data: p.data, Pointers: p.pointers, Init: spec.Init, Terminal: spec.Terminal}
+	if spec.Init {
+		im.ExecAt, im.Execs, im.Args, im.Env = p.execAt, p.execs, p.args, p.env
+	}
 	im.Ops = unsafe.Slice((*byte)(unsafe.Pointer(&p.ops[0])), opSize*len(p.ops))
 	text, err := memoryFile("program")
 	if err != nil {
@@ -206,8 +232,8 @@ func memoryFile(name string) (*os.File, error) {
 
 // start starts a process that executes p in new namespaces, and returns when it
 // has become the command.
-func start(p *program, flags uintptr, init bool) (*os.Process, error) {
-	return startReexec(p, flags, init)
+func start(p *program, flags uintptr, spec *Spec) (*os.Process, error) {
+	return startReexec(p, flags, spec)
 }
 
 // statusPipe is a pipe on which a read blocks a thread, not the poller: the

@@ -143,6 +143,9 @@ func (b *builder) write() error {
 			return err
 		}
 	}
+	if err := b.givePipes(); err != nil {
+		return err
+	}
 	b.network()
 	b.enterRoot()
 	b.mountKernel()
@@ -158,6 +161,20 @@ func (b *builder) write() error {
 		return err
 	}
 	b.execute()
+	return nil
+}
+
+// givePipes makes the command's user the owner of the pipes and the terminal made for it:
+// /dev/stdout can be opened then.
+func (b *builder) givePipes() error {
+	if b.user.uid == 0 {
+		return nil
+	}
+	for _, f := range b.pipes {
+		if err := f.Chown(b.user.uid, -1); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
