@@ -136,11 +136,9 @@ func added(c *instructions.AddCommand, at Place) (Instruction, *diag.Error) {
 		return nil, later(at, "--checksum")
 	case c.KeepGitDir != nil:
 		return nil, later(at, "--keep-git-dir")
-	case c.Unpack != nil:
-		return nil, later(at, "--unpack")
 	}
 	return &Copy{
-		Place: at, Add: true, Sources: c.SourcePaths, Files: files(c.SourceContents), Dest: c.DestPath,
+		Place: at, Add: true, Unpack: c.Unpack == nil || *c.Unpack, Sources: c.SourcePaths, Files: files(c.SourceContents), Dest: c.DestPath,
 		Chown: c.Chown, Chmod: c.Chmod,
 	}, nil
 }

@@ -2,6 +2,7 @@ package parser
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -40,7 +41,7 @@ func flags(keyword string) []string {
 func (r *reader) fault(err error, at Place) *diag.Error {
 	var unknown *instructions.UnknownInstructionError
 	if errors.As(err, &unknown) {
-		e := diag.Errorf(r.find(at.Span.Start.Line, unknown.Instruction), "unknown instruction: %s", unknown.Instruction)
+		e := diag.Errorf(r.find(at.Span.Start.Line, unknown.Instruction), "unknown instruction: %s", printable(unknown.Instruction))
 		if near := diag.Nearest(strings.ToUpper(unknown.Instruction), keywords()); near != "" {
 			return e.WithHint("did you mean %q?", near)
 		}
@@ -56,7 +57,41 @@ func (r *reader) fault(err error, at Place) *diag.Error {
 			return diag.Errorf(at.Find(flag), "%s%s", prefix, flag)
 		}
 	}
-	return diag.Errorf(at.Span, "%s", message)
+	e := diag.Errorf(at.Span, "%s", printable(message))
+	for _, h := range hints() {
+		if strings.Contains(message, h.of) {
+			return e.WithHint("%s", h.text)
+		}
+	}
+	return e
+}
+
+// hint is a remedy for the messages that contain of.
+type hint struct{ of, text string }
+
+func hints() []hint {
+	return []hint{
+		{"FROM requires either", "write FROM image, or FROM image AS name"},
+		{"invalid name for build stage", "names begin with a letter and go on with letters, digits, \"-\", \"_\" and \".\"; they hold no variables"},
+		{"ENV must have two", "write ENV NAME=value"},
+		{"LABEL must have two", "write LABEL name=value"},
+		{"can't find = in", "put values with spaces into quotes"},
+		{"comprised of strings only", "put every element into double quotes"},
+		{"SHELL requires the arguments", "write SHELL [\"/bin/bash\", \"-c\"]"},
+		{"requires at least two arguments", "the last argument is where to copy to"},
+		{"WORKDIR requires exactly", "WORKDIR takes one directory"},
+		{"Missing command after HEALTHCHECK", "write HEALTHCHECK CMD command, or HEALTHCHECK NONE"},
+		{"cannot be less than", "write a duration such as 30s or 5m"},
+		{"time: ", "write a duration such as 30s or 5m"},
+	}
+}
+
+// printable returns text that a terminal shows as it is.
+func printable(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 func unknownFlag(flag string, at Place) *diag.Error {

@@ -17,7 +17,7 @@ const maxFaults = 32
 
 // Parse reads a recipe. The error is a [diag.List] of all faults found.
 func Parse(f *diag.File) (*Recipe, error) {
-	r := &reader{file: f, lines: strings.SplitAfter(f.Text, "\n")}
+	r := newReader(f)
 	recipe := &Recipe{File: f, Escape: parser.DefaultEscapeToken}
 	r.directives()
 	tree := r.tree()
@@ -66,6 +66,11 @@ type reader struct {
 	file   *diag.File
 	lines  []string // with their ends
 	faults diag.List
+	early  bool // an instruction stood before the first FROM
+}
+
+func newReader(f *diag.File) *reader {
+	return &reader{file: f, lines: strings.SplitAfter(f.Text, "\n")}
 }
 
 // directives checks the comments at the head that direct the reading.
@@ -182,6 +187,10 @@ func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
 	parsed, err := instructions.ParseInstruction(node)
 	if err != nil {
 		r.faults.Add(r.fault(err, at))
+		if strings.EqualFold(node.Value, "FROM") {
+			// What follows belongs to it all the same.
+			recipe.Stages = append(recipe.Stages, &Stage{Place: at})
+		}
 		return
 	}
 	if from, ok := parsed.(*instructions.Stage); ok {
@@ -200,10 +209,9 @@ func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
 		stage.Instructions = append(stage.Instructions, in)
 	case global:
 		recipe.Args = append(recipe.Args, arg)
-	case len(r.faults) == 0 || !strings.HasPrefix(r.faults[len(r.faults)-1].Message, noStage):
-		r.faults.Add(diag.Errorf(at.Span, noStage+": %s before the first FROM", strings.ToUpper(at.Keyword)).
+	case !r.early:
+		r.early = true
+		r.faults.Add(diag.Errorf(at.Span, "no build stage in current context: %s before the first FROM", strings.ToUpper(at.Keyword)).
 			WithHint("only ARG may come before FROM"))
 	}
 }
-
-const noStage = "no build stage in current context"

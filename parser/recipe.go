@@ -69,6 +69,15 @@ func (p *Place) Find(word string) diag.Span {
 	return p.Span
 }
 
+// FindFlag is like [Place.Find] for the value of a flag, such as "--from".
+func (p *Place) FindFlag(flag, value string) diag.Span {
+	s := p.Find(flag + "=" + value)
+	if value != "" && s != p.Span {
+		s.Start.Column += len(flag) + 1
+	}
+	return s
+}
+
 // Instruction is one of [Arg], [Cmd], [Copy], [Entrypoint], [Env], [Expose],
 // [Healthcheck], [Label], [Maintainer], [OnBuild], [Run], [Shell],
 // [StopSignal], [User], [Volume], [Workdir], by pointer. Strings are as written:
@@ -132,6 +141,7 @@ type Heredoc struct {
 type Copy struct {
 	Place
 	Add     bool
+	Unpack  bool // unpack local archives
 	Sources []string
 	Files   []Heredoc
 	Dest    string

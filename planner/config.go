@@ -210,7 +210,7 @@ func (p *plan) stopSignal(s *stage, in *parser.StopSignal) error {
 		return err
 	}
 	if !validSignal(signal) {
-		return diag.Errorf(in.Find(in.Signal), "invalid signal: %s", signal).
+		return diag.Errorf(in.Find(in.Signal), "invalid signal: %q", signal).
 			WithHint("give a number or a name such as SIGTERM")
 	}
 	s.config.Config.StopSignal = signal

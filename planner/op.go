@@ -69,7 +69,7 @@ func (p *plan) copyStep(s *stage, c *parser.Copy, from *stage, trigger bool) err
 	inputs := []StepRef{s.root}
 	switch {
 	case c.From != "" && !from.done:
-		return diag.Errorf(c.Find(c.From), "cannot copy from stage %q, it needs to be defined before current stage %q", c.From, s.shown)
+		return diag.Errorf(c.FindFlag("--from", c.From), "cannot copy from stage %q, it needs to be defined before current stage %q", c.From, s.shown)
 	case len(op.Sources) == 0:
 	case c.From != "":
 		inputs = append(inputs, from.root)
@@ -110,14 +110,14 @@ func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, dest string, err error
 		op.Files = append(op.Files, File{Name: f.Name, Data: []byte(data)})
 	}
 	if op.Chmod != "" && !validMode(op.Chmod) {
-		return op, "", diag.Errorf(c.Find(c.Chmod), "invalid chmod parameter: '%s'. it should be octal string and between 0 and 07777", op.Chmod)
+		return op, "", diag.Errorf(c.FindFlag("--chmod", c.Chmod), "invalid chmod parameter: '%s'. it should be octal string and between 0 and 07777", op.Chmod)
 	}
 	for i, source := range op.Sources {
 		if err := local(c, c.Sources[i], source); err != nil {
 			return op, "", err
 		}
 	}
-	op.Unpack = c.Add
+	op.Unpack = c.Unpack
 	op.Dest = s.destination(dest)
 	return op, dest, nil
 }

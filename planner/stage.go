@@ -123,7 +123,7 @@ func (p *plan) stagePlatform(from *parser.Stage) (image.Platform, error) {
 	if err != nil {
 		return image.Platform{}, err
 	}
-	at := from.Find(from.Platform)
+	at := from.FindFlag("--platform", from.Platform)
 	if text == "" {
 		return image.Platform{}, diag.Errorf(at, "empty platform value from expression %s", from.Platform).
 			WithHint("the variables before the first FROM are ARGs and BUILDPLATFORM, TARGETPLATFORM and their parts")
@@ -199,12 +199,12 @@ func (p *plan) source(s *stage, c *command) error {
 		return err
 	}
 	if word != in.From {
-		return diag.Errorf(in.Find(in.From), "variable expansion is not supported for --from").
+		return diag.Errorf(in.FindFlag("--from", in.From), "variable expansion is not supported for --from").
 			WithHint("define a new stage with FROM using ARG from global scope as a workaround")
 	}
 	if number, err := strconv.Atoi(in.From); err == nil {
 		if number < 0 || number >= len(p.stages) {
-			return diag.Errorf(in.Find(in.From), "invalid stage index %d", number).WithHint("stages are counted from 0")
+			return diag.Errorf(in.FindFlag("--from", in.From), "invalid stage index %d", number).WithHint("stages are counted from 0")
 		}
 		c.from = p.stages[number]
 	} else if c.from, ok = p.byName[strings.ToLower(in.From)]; !ok {
