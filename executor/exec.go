@@ -56,7 +56,7 @@ func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image
 // process runs the step's process to its end.
 func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snapshot.Active) error {
 	log := newStepLog(r, r.vertex(w.ref), filepath.Join(r.Logs, w.wide.Key().String()+".log"))
-	err := sandbox.Run(ctx, &sandbox.Spec{
+	err := r.Sandbox.Run(ctx, &sandbox.Spec{
 		Root:     root(active.Mount()),
 		Args:     op.Args,
 		Env:      append(slices.Clone(op.Env), op.ProxyEnv...),

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"builder/cache"
+	"builder/executor/sandbox"
 	"builder/executor/source"
 	"builder/image"
 	"builder/internal/depot"
@@ -35,6 +36,7 @@ type Options struct {
 	Cache     *cache.Cache
 	Depot     *depot.Depot
 	Snapshots snapshot.Snapshotter
+	Sandbox   *sandbox.Sandbox
 	Bases     Bases
 	Contexts  Contexts
 	Progress  progress.Sink

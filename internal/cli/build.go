@@ -17,6 +17,7 @@ import (
 	"builder"
 	"builder/image"
 	"builder/internal/diag"
+	"builder/internal/pull"
 	"builder/planner"
 )
 
@@ -102,13 +103,18 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
+	remote, err := m.registry()
+	if err != nil {
+		return err
+	}
 	view := newDisplay(f.progress.value, g.err)
+	bases := resolver{pull.New(m.store, remote, f.policy(), view)}
 	built, err := builder.Build(ctx, builder.Options{
 		Recipe:   input.recipe,
 		Ignore:   input.ignore,
 		Plan:     plan,
-		Resolver: m.resolver(f.policy(), view),
-		Executor: m.executor(input, view, f.jobs, epoch),
+		Resolver: bases,
+		Executor: m.executor(input, bases, view, f.jobs, epoch),
 	})
 	var done []delivered
 	if err == nil {
@@ -181,7 +187,7 @@ func (f *buildFlags) plan() (planner.Options, error) {
 		return o, usage("--platform: %q names several platforms", f.platform).WithHint("build one platform at a time; an index of several is not supported yet")
 	}
 	o.BuildPlatform = image.DefaultPlatform()
-	o.Platform = o.BuildPlatform
+
 	if f.platform != "" {
 		if o.Platform, err = image.ParsePlatform(f.platform); err != nil {
 			return o, usage("--platform: %v", err)

@@ -84,9 +84,9 @@ func (w warnings) print(out io.Writer) error {
 	return nil
 }
 
-// plain writes lines in the form of BuildKit's plain progress: "#7 [2/5] RUN
+// plainDisplay writes lines in the form of BuildKit's plain progress: "#7 [2/5] RUN
 // make", "#7 0.312 output", "#7 DONE 1.2s".
-type plain struct {
+type plainDisplay struct {
 	mu       sync.Mutex
 	w        io.Writer
 	numbers  map[string]*plainVertex
@@ -104,10 +104,12 @@ type plainVertex struct {
 	parts    map[string]time.Time       // when a transfer was last shown
 }
 
-func newPlain(w io.Writer) *plain { return &plain{w: w, numbers: map[string]*plainVertex{}} }
+func newPlain(w io.Writer) *plainDisplay {
+	return &plainDisplay{w: w, numbers: map[string]*plainVertex{}}
+}
 
 // Progress implements progress.Sink.
-func (p *plain) Progress(e progress.Event) {
+func (p *plainDisplay) Progress(e progress.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch e := e.(type) {
@@ -126,7 +128,7 @@ func (p *plain) Progress(e progress.Event) {
 	}
 }
 
-func (p *plain) vertex(v progress.Vertex) *plainVertex {
+func (p *plainDisplay) vertex(v progress.Vertex) *plainVertex {
 	pv, ok := p.numbers[v.ID]
 	if !ok {
 		pv = &plainVertex{n: len(p.numbers) + 1, name: v.Name, rest: map[progress.Stream][]byte{}, parts: map[string]time.Time{}}
@@ -136,7 +138,7 @@ func (p *plain) vertex(v progress.Vertex) *plainVertex {
 }
 
 // turn makes v the vertex that lines are about.
-func (p *plain) turn(v *plainVertex) {
+func (p *plainDisplay) turn(v *plainVertex) {
 	if p.last == v {
 		return
 	}
@@ -150,13 +152,13 @@ func (p *plain) turn(v *plainVertex) {
 	p.last = v
 }
 
-func (p *plain) printf(format string, args ...any) {
+func (p *plainDisplay) printf(format string, args ...any) {
 	if p.err == nil {
 		_, p.err = fmt.Fprintf(p.w, format, args...)
 	}
 }
 
-func (p *plain) output(v *plainVertex, e progress.Output) {
+func (p *plainDisplay) output(v *plainVertex, e progress.Output) {
 	p.turn(v)
 	data := append(v.rest[e.Stream], e.Data...)
 	at := e.Time.Sub(v.started).Seconds()
@@ -173,7 +175,7 @@ func (p *plain) output(v *plainVertex, e progress.Output) {
 
 // advance shows a transfer when it starts to move, every few seconds, and at
 // its end.
-func (p *plain) advance(v *plainVertex, e progress.Advanced) {
+func (p *plainDisplay) advance(v *plainVertex, e progress.Advanced) {
 	shown, ok := v.parts[e.Part]
 	if !e.Done && ok && e.Time.Sub(shown) < 5*time.Second {
 		return
@@ -193,7 +195,7 @@ func (p *plain) advance(v *plainVertex, e progress.Advanced) {
 	p.printf("#%d %s%s\n", v.n, e.Part, amount)
 }
 
-func (p *plain) finish(v *plainVertex, e progress.Finished) {
+func (p *plainDisplay) finish(v *plainVertex, e progress.Finished) {
 	if v.finished {
 		return
 	}
@@ -215,7 +217,7 @@ func (p *plain) finish(v *plainVertex, e progress.Finished) {
 }
 
 // Close implements display.
-func (p *plain) Close() error {
+func (p *plainDisplay) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err == nil {

@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"builder/image"
+	"builder/image/store"
+)
+
+// inspected is an image under docker's field names.
+type inspected struct {
+	ID           string `json:"Id"`
+	RepoTags     []string
+	RepoDigests  []string
+	Parent       string
+	Comment      string
+	Created      time.Time
+	Author       string
+	Config       image.RunConfig
+	Architecture string
+	Variant      string `json:",omitempty"`
+	Os           string
+	OsVersion    string `json:",omitempty"`
+	Size         int64
+	RootFS       inspectedRoot
+	Metadata     inspectedMetadata
+}
+
+type inspectedRoot struct {
+	Type   string
+	Layers []image.Digest
+}
+
+// inspectedMetadata is local knowledge: no part of the image.
+type inspectedMetadata struct {
+	Origin string
+	Made   time.Time
+	Source string `json:",omitempty"`
+}
+
+func newInspect(g *globals) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:     "inspect [OPTIONS] IMAGE [IMAGE...]",
+		Short:   "Show what is known of images",
+		Example: "  builder inspect app:1.0\n  builder inspect -f '{{json .Config.Env}}' app:1.0",
+		Args:    between(1, -1, "at least one image"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			show, err := formatter(format)
+			if err != nil {
+				return err
+			}
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				found := []inspected{}
+				var errs []error
+				for _, arg := range args {
+					i, err := m.inspect(ctx, arg)
+					if err != nil {
+						errs = append(errs, err)
+						continue
+					}
+					found = append(found, i)
+				}
+				return errors.Join(errors.Join(errs...), show(g.out, found))
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", "a Go template, or json")
+	return cmd
+}
+
+// formatter returns how a list is shown: as JSON, or each by a template.
+func formatter(format string) (func(io.Writer, []inspected) error, error) {
+	if format == "" || format == "json" {
+		return func(w io.Writer, list []inspected) error {
+			enc := json.NewEncoder(w)
+			enc.SetEscapeHTML(false)
+			enc.SetIndent("", "    ")
+			return enc.Encode(list)
+		}, nil
+	}
+	t, err := parseTemplate(format)
+	if err != nil {
+		return nil, err
+	}
+	return func(w io.Writer, list []inspected) error {
+		for _, i := range list {
+			if err := t.Execute(w, i); err != nil {
+				return usage("--format: %v", err)
+			}
+			fmt.Fprintln(w)
+		}
+		return nil
+	}, nil
+}
+
+// parseTemplate knows the functions that docker's templates have.
+func parseTemplate(format string) (*template.Template, error) {
+	t, err := template.New("format").Funcs(template.FuncMap{
+		"json": func(v any) (string, error) {
+			var b strings.Builder
+			enc := json.NewEncoder(&b)
+			enc.SetEscapeHTML(false)
+			err := enc.Encode(v)
+			return strings.TrimSuffix(b.String(), "\n"), err
+		},
+		"join":  strings.Join,
+		"lower": strings.ToLower,
+		"upper": strings.ToUpper,
+		"split": strings.Split,
+	}).Parse(format)
+	if err != nil {
+		return nil, usage("--format: %v", err)
+	}
+	return t, nil
+}
+
+// inspect collects what is known of an image.
+func (m *machine) inspect(ctx context.Context, text string) (inspected, error) {
+	found, err := m.store.Find(ctx, text, image.Platform{})
+	if err != nil {
+		return inspected{}, err
+	}
+	c, _, err := m.store.Config(ctx, found.ID)
+	if err != nil {
+		return inspected{}, err
+	}
+	names, err := m.store.Names()
+	if err != nil {
+		return inspected{}, err
+	}
+	i := inspected{
+		ID: string(found.ID), RepoTags: []string{}, RepoDigests: []string{}, Author: c.Author, Config: c.Config,
+		Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, OsVersion: c.OSVersion, Size: found.Size(),
+		RootFS:   inspectedRoot{Type: c.RootFS.Type, Layers: c.RootFS.DiffIDs},
+		Metadata: inspectedMetadata{Origin: string(found.Origin), Made: found.Made, Source: found.Source},
+	}
+	if c.Created != nil {
+		i.Created = *c.Created
+	}
+	if n := len(c.History); n > 0 {
+		i.Comment = c.History[n-1].Comment
+	}
+	i.addNames(names, found.ID)
+	return i, nil
+}
+
+func (i *inspected) addNames(names []store.Name, id image.Digest) {
+	for _, n := range names {
+		if n.ID != id {
+			continue
+		}
+		if n.Reference.Tag() != "" {
+			i.RepoTags = append(i.RepoTags, n.Reference.Familiar())
+		}
+		if n.Manifest != "" {
+			i.RepoDigests = append(i.RepoDigests, n.Reference.FamiliarName()+"@"+string(n.Manifest))
+		}
+	}
+}
+
+func newHistory(g *globals) *cobra.Command {
+	var quiet, noTrunc, human bool
+	cmd := &cobra.Command{
+		Use:     "history [OPTIONS] IMAGE",
+		Short:   "Show how an image was made",
+		Example: "  builder history app:1.0",
+		Args:    exactly(1, "one image"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				found, err := m.store.Find(ctx, args[0], image.Platform{})
+				if err != nil {
+					return err
+				}
+				c, _, err := m.store.Config(ctx, found.ID)
+				if err != nil {
+					return err
+				}
+				return printHistory(g.out, found.Record, c, quiet, noTrunc, human)
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show IDs only")
+	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "show everything in full")
+	cmd.Flags().BoolVarP(&human, "human", "H", true, "show sizes and dates for people")
+	return cmd
+}
+
+// printHistory shows the newest entry first, as docker does; only it has an ID.
+func printHistory(w io.Writer, r store.Record, c image.Config, quiet, noTrunc, human bool) error {
+	rows := [][]string{{"IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"}}
+	sizes := make([]int64, len(c.History))
+	next := 0
+	for i, h := range c.History {
+		if !h.EmptyLayer && next < len(r.Layers) {
+			sizes[i] = r.Layers[next].Size
+			next++
+		}
+	}
+	for i := len(c.History) - 1; i >= 0; i-- {
+		h := c.History[i]
+		id := "<missing>"
+		if i == len(c.History)-1 {
+			if id = string(r.ID); !noTrunc {
+				id = r.ID.Encoded()[:12]
+			}
+		}
+		if quiet {
+			fmt.Fprintln(w, id)
+			continue
+		}
+		by := strings.ReplaceAll(h.CreatedBy, "\t", " ")
+		if !noTrunc && len([]rune(by)) > 45 {
+			by = string([]rune(by)[:44]) + "…"
+		}
+		created, size := "N/A", bytes(sizes[i])
+		if h.Created != nil {
+			created = ago(*h.Created)
+			if !human {
+				created = h.Created.Format(time.RFC3339)
+			}
+		}
+		if !human {
+			size = fmt.Sprint(sizes[i])
+		}
+		rows = append(rows, []string{id, created, by, size, h.Comment})
+	}
+	if quiet {
+		return nil
+	}
+	return table(w, rows)
+}

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"builder/cache"
+	"builder/executor"
+	"builder/executor/source"
+	"builder/image"
+	"builder/internal/progress"
+	"builder/internal/pull"
+	"builder/planner"
+)
+
+// policy is what --pull says.
+func (f *buildFlags) policy() pull.Policy {
+	switch f.pull.value {
+	case "always", "true":
+		return pull.Always
+	case "never":
+		return pull.Never
+	default:
+		return pull.Missing
+	}
+}
+
+// resolver answers what the names of a recipe stand for, and brings their
+// layers.
+type resolver struct {
+	puller *pull.Puller
+}
+
+func metadataVertex(ref image.Reference) progress.Vertex {
+	return progress.Vertex{ID: "metadata " + ref.String(), Name: "[internal] load metadata for " + ref.String()}
+}
+
+// Resolve implements builder.Resolver.
+func (r resolver) Resolve(ctx context.Context, w planner.Wanted) (planner.Pin, error) {
+	img, err := r.puller.Resolve(ctx, w.Reference, w.Platform, metadataVertex(w.Reference))
+	return planner.Pin{Digest: img.Digest, Config: img.Config}, err
+}
+
+// Layers implements executor.Bases.
+func (r resolver) Layers(ctx context.Context, op planner.Image, v progress.Vertex) ([]image.Layer, error) {
+	return r.puller.Layers(ctx, op.Digest, v)
+}
+
+var _ executor.Bases = resolver{}
+
+// executor returns what a build runs with.
+func (m *machine) executor(in *input, bases executor.Bases, sink progress.Sink, jobs int, epoch *int64) executor.Options {
+	return executor.Options{
+		Cache: m.cache, Depot: m.depot, Snapshots: m.snapshots, Sandbox: m.sandbox, Bases: bases,
+		Contexts: &contexts{m: m, in: in, sink: sink}, Progress: sink, Jobs: jobs,
+		Temp: m.lease.Dir(), Logs: filepath.Join(m.dir, "logs"), Epoch: epoch,
+	}
+}
+
+// contexts opens the build context.
+type contexts struct {
+	m    *machine
+	in   *input
+	sink progress.Sink
+}
+
+// Context implements executor.Contexts.
+func (c *contexts) Context(ctx context.Context, op planner.Context) (*source.Context, error) {
+	dir := c.in.dir
+	if dir == "" {
+		dir = filepath.Join(c.m.lease.Dir(), "empty")
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, fmt.Errorf("build context: %w", err)
+		}
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("build context: %w", err)
+	}
+	files, err := c.m.cache.Files(abs)
+	if err != nil {
+		return nil, err
+	}
+	c.m.files = append(c.m.files, files)
+	// The digests that are learnt are saved after the build: it does not end with this step.
+	opened, err := source.OpenContext(context.WithoutCancel(ctx), dir, op.Ignore, digests{files})
+	if err != nil {
+		return nil, err
+	}
+	c.m.contexts = append(c.m.contexts, opened)
+	return opened, nil
+}
+
+// digests keeps the digests of a context's files in the cache.
+type digests struct{ files *cache.Files }
+
+// Lookup implements source.Digests.
+func (d digests) Lookup(s source.Stat) ([32]byte, bool) { return d.files.Lookup(cache.FileStat(s)) }
+
+// Store implements source.Digests.
+func (d digests) Store(s source.Stat, digest [32]byte) { d.files.Store(cache.FileStat(s), digest) }

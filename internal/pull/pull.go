@@ -1,0 +1,115 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"builder/image"
+	"builder/image/store"
+	"builder/internal/progress"
+)
+
+// Policy says when a registry is asked.
+type Policy int
+
+// The policies, as --pull spells them.
+const (
+	Missing Policy = iota // for what is not here
+	Always                // for every name
+	Never                 // not at all
+)
+
+// ErrNotHere is returned under [Never] for a name that is not on this machine.
+var ErrNotHere = errors.New("not on this machine, and --pull=never forbids to ask a registry")
+
+// Puller brings images. It can be used by many goroutines.
+type Puller struct {
+	store    *store.Store
+	remote   Remote
+	policy   Policy
+	progress progress.Sink
+
+	mu    sync.Mutex
+	known map[image.Digest]store.Record // by the digest that a pin has
+}
+
+// New returns a puller.
+func New(s *store.Store, remote Remote, policy Policy, sink progress.Sink) *Puller {
+	return &Puller{store: s, remote: remote, policy: policy, progress: sink, known: map[image.Digest]store.Record{}}
+}
+
+// Image is an image that a name stands for.
+type Image struct {
+	// Digest is that of the manifest or index that the name has in its registry,
+	// and of the config where it has none.
+	Digest image.Digest
+	Record store.Record
+	Config image.Config
+}
+
+// Resolve returns the image that a name stands for on a platform. Its layers
+// need not be here.
+func (p *Puller) Resolve(ctx context.Context, ref image.Reference, platform image.Platform, v progress.Vertex) (Image, error) {
+	if p.policy != Always {
+		img, ok, err := p.local(ctx, ref, platform)
+		if ok || err != nil {
+			return img, err
+		}
+		if p.policy == Never {
+			return Image{}, ErrNotHere
+		}
+	}
+	img, err := p.ask(ctx, ref, platform, v)
+	if err != nil {
+		return Image{}, err
+	}
+	p.remember(img)
+	return img, nil
+}
+
+func (p *Puller) remember(img Image) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.known[img.Digest] = img.Record
+}
+
+// local looks a name up in the store. An image for another platform is none.
+func (p *Puller) local(ctx context.Context, ref image.Reference, platform image.Platform) (Image, bool, error) {
+	found, ok, err := p.store.Lookup(ctx, ref, platform)
+	if err != nil || !ok {
+		return Image{}, false, err
+	}
+	if !image.MatchPlatform(platform, found.Platform) && p.policy != Never && found.Name.Manifest != "" {
+		return Image{}, false, nil
+	}
+	c, _, err := p.store.Config(ctx, found.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return Image{}, false, nil // torn by a crash: it is fetched again
+	}
+	if err != nil {
+		return Image{}, false, err
+	}
+	img := Image{Digest: found.Name.Manifest, Record: found.Record, Config: c}
+	if img.Digest == "" {
+		img.Digest = found.ID
+	}
+	p.remember(img)
+	return img, true, nil
+}
+
+// Layers sees to it that the layers of a resolved image are on this machine and
+// returns them, lowest first.
+func (p *Puller) Layers(ctx context.Context, pin image.Digest, v progress.Vertex) ([]image.Layer, error) {
+	p.mu.Lock()
+	rec, ok := p.known[pin]
+	p.mu.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("image %s was not resolved", pin)
+	}
+	if err := p.fetch(ctx, rec, v); err != nil {
+		return nil, err
+	}
+	return rec.Layers, nil
+}
