@@ -218,7 +218,7 @@ func (a *applier) mtime(h *tar.Header) int64 {
 // entry returns what a header says of path.
 func (a *applier) entry(h *tar.Header, path string) (*Entry, error) {
 	e := &Entry{Path: path, Mode: uint32(h.Mode & 0o7777), UID: h.Uid, GID: h.Gid, Mtime: a.mtime(h)}
-	if h.Uid < 0 || h.Uid >= math.MaxUint32 || h.Gid < 0 || h.Gid >= math.MaxUint32 {
+	if !isID(h.Uid) || !isID(h.Gid) {
 		return nil, fmt.Errorf("owner %d:%d: %w", h.Uid, h.Gid, unix.EINVAL)
 	}
 	switch h.Typeflag {
@@ -249,6 +249,10 @@ func (a *applier) entry(h *tar.Header, path string) (*Entry, error) {
 	slices.SortFunc(e.Xattrs, compareXattrs)
 	return e, nil
 }
+
+// isID reports whether Linux knows an owner of that number; the greatest one
+// means no change to chown(2).
+func isID(id int) bool { return id >= 0 && int64(id) < math.MaxUint32 }
 
 // device fills in a device's numbers. The character device 0:0 means a whiteout
 // to an overlay, which lets nobody make one.

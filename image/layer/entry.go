@@ -59,7 +59,7 @@ func comparePaths(a string, aGone bool, b string, bGone bool) int {
 	for n < len(a) && n < len(b) && a[n] == b[n] {
 		n++
 	}
-	if aGone != bGone && a != "" && b != "" {
+	if (aGone || bGone) && a != "" && b != "" {
 		// They differ in this component, or one of them ends with it.
 		component := strings.LastIndexByte(a[:n], '/') + 1
 		aFirst := aGone && strings.IndexByte(a[component:], '/') < 0

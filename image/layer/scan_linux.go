@@ -10,8 +10,6 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
-
-	"builder/internal/sys"
 )
 
 // Scan makes the index of a layer out of the directory dir, in which the changed
@@ -152,28 +150,6 @@ func (s *scanner) describe(path string) error {
 	}
 	s.list = append(s.list, c)
 	return nil
-}
-
-func keptXattrs(dir sys.Dir, name string, t Type) ([]Xattr, error) {
-	names, err := dir.XattrNames(name)
-	if err != nil || len(names) == 0 {
-		return nil, err
-	}
-	var list []Xattr
-	for _, attr := range names {
-		if !KeepXattr(attr) || !xattrFits(attr, t) {
-			continue
-		}
-		value, ok, err := dir.Xattr(name, attr)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			list = append(list, Xattr{attr, string(value)})
-		}
-	}
-	slices.SortFunc(list, compareXattrs)
-	return list, nil
 }
 
 // compare finds what is as it is below.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -158,7 +158,35 @@ func (t *treeWriter) finishDir(e *Entry, mtime int64) error {
 			return err
 		}
 	}
+	if t.style == WhiteoutsApplied {
+		if err := t.dropXattrs(e); err != nil {
+			return err
+		}
+	}
 	return setMeta(f, e, mtime)
+}
+
+// dropXattrs takes from a directory the attributes that it had in the tree below
+// and has no more.
+func (t *treeWriter) dropXattrs(e *Entry) error {
+	parent, name := split(e.Path)
+	dir, err := t.links.dir(parent)
+	if err != nil {
+		return err
+	}
+	old, err := keptXattrs(dir, name, Dir)
+	if err != nil {
+		return err
+	}
+	for _, x := range old {
+		if _, ok := slices.BinarySearchFunc(e.Xattrs, x, compareXattrs); ok {
+			continue
+		}
+		if err := dir.RemoveXattr(name, x.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *treeWriter) markOpaque(f sys.File) error {
@@ -379,8 +407,11 @@ func (t *treeWriter) lookup(path string) (Entry, bool, error) {
 		if st, err = dir.Lstat(name); err == nil {
 			e := Entry{Path: path}
 			describe(&e, &st)
-			if e.Type == Symlink {
+			switch e.Type {
+			case Symlink:
 				e.Link, err = dir.Readlink(name)
+			case Dir:
+				e.Xattrs, err = keptXattrs(dir, name, Dir)
 			}
 			return e, e.Type != 0, err
 		}
@@ -435,20 +466,4 @@ func (t *treeWriter) prune(path string, n *node) error {
 		}
 	}
 	return nil
-}
-
-// xattrFits reports whether an attribute may stand on a file of that type.
-func xattrFits(name string, t Type) bool {
-	switch {
-	case t == Symlink:
-		return false
-	case strings.HasPrefix(name, "user."):
-		return t == Dir || t == File
-	case name == "security.capability":
-		return t == File
-	case name == "system.posix_acl_default":
-		return t == Dir
-	default:
-		return true
-	}
 }

@@ -146,6 +146,11 @@ func (d Dir) SetXattr(name, attr, value string) error {
 	return d.named(name, SetXattr(d.magic(name), attr, []byte(value)))
 }
 
+// RemoveXattr removes an extended attribute of name in d, no link followed.
+func (d Dir) RemoveXattr(name, attr string) error {
+	return d.named(name, RemoveXattr(d.magic(name), attr))
+}
+
 // InUserNamespace reports whether this process is in a user namespace other
 // than the first one: user_namespaces(7), /proc/self/uid_map.
 func InUserNamespace() bool {
