@@ -15,8 +15,13 @@ func Lock(f *os.File) error { return flock(f, unix.LOCK_EX) }
 func LockShared(f *os.File) error { return flock(f, unix.LOCK_SH) }
 
 // TryLock takes the exclusive lock where nobody holds it: flock(2), LOCK_NB.
-func TryLock(f *os.File) (ok bool, err error) {
-	err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
+func TryLock(f *os.File) (ok bool, err error) { return tryFlock(f, unix.LOCK_EX) }
+
+// TryLockShared is as [TryLock], for the lock that any number may hold together.
+func TryLockShared(f *os.File) (ok bool, err error) { return tryFlock(f, unix.LOCK_SH) }
+
+func tryFlock(f *os.File, how int) (ok bool, err error) {
+	err = flock(f, how|unix.LOCK_NB)
 	if pe, is := err.(*os.PathError); is && pe.Err == unix.EWOULDBLOCK {
 		return false, nil
 	}
