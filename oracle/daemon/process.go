@@ -49,14 +49,19 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
+// inside prepares the mounts of a new mount and process namespace, and
+// becomes the daemon, the namespace's first process.
+const inside = `mount --make-rprivate / && mount -t proc proc /proc && exec "$@"`
+
 // start runs a daemon and waits until something listens at addr.
 func start(ctx context.Context, network, addr, name string, args ...string) (*Process, error) {
 	p := &Process{Addr: addr, name: name, log: &output{}, done: make(chan struct{})}
-	args = append([]string{"--mount", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL", "--propagation=private", name}, args...)
-	p.cmd = exec.Command("unshare", args...)
+	p.cmd = exec.Command("/bin/sh", append([]string{"-c", inside, "sh", name}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "OTEL_TRACES_EXPORTER=none"}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Setpgid: true, Pdeathsig: syscall.SIGKILL,
+	}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -94,16 +99,16 @@ func (p *Process) await(ctx context.Context, network string) error {
 
 // Stop kills the daemon and all that it started, and waits for its end.
 func (p *Process) Stop() {
-	_ = syscall.Kill(p.cmd.Process.Pid, syscall.SIGKILL) // unshare; it takes its child along
+	_ = p.cmd.Process.Kill() // the namespace ends with its first process
 	<-p.done
 	if p.cgroup != "" {
-		removeCgroups(p.cgroup)
+		RemoveCgroups(p.cgroup)
 	}
 }
 
-// removeCgroups removes the cgroup with that name, and those in it, from every
+// RemoveCgroups removes the cgroup with that name, and those in it, from every
 // hierarchy. Those that still have processes stay.
-func removeCgroups(name string) {
+func RemoveCgroups(name string) {
 	var dirs []string
 	for _, pattern := range []string{"/sys/fs/cgroup/" + name, "/sys/fs/cgroup/*/" + name} {
 		found, err := filepath.Glob(pattern)

@@ -26,7 +26,8 @@ const perBuild = 2 * time.Minute
 type bench struct {
 	*settings
 	dir      string
-	kernel   []byte // its release
+	lock     *os.File // held for dir
+	kernel   []byte   // its release
 	tools    *daemon.Tools
 	names    recipe.Names
 	registry *daemon.Process
@@ -51,10 +52,7 @@ func open(ctx context.Context, s *settings) (_ *bench, err error) {
 			return nil, fmt.Errorf("-builder: %w", err)
 		}
 	}
-	if b.dir, err = os.MkdirTemp(s.work, "builder-oracle."); err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(b.dir, 0o755); err != nil {
+	if b.dir, b.lock, err = newDirectory(s.work); err != nil {
 		return nil, err
 	}
 	if b.tools, err = daemon.BuildTools(ctx, s.module, s.cache); err != nil {
@@ -116,6 +114,9 @@ func (b *bench) close() {
 		if err := os.RemoveAll(b.dir); err != nil {
 			fmt.Fprintln(os.Stderr, "diff:", err)
 		}
+	}
+	if b.lock != nil {
+		_ = b.lock.Close() // read only
 	}
 }
 
