@@ -1,0 +1,138 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Blobs opens the blobs of a packed image. What it returns reads as the bytes of
+// the descriptor or ends with an error.
+type Blobs interface {
+	Open(ctx context.Context, d Descriptor) (io.ReadCloser, error)
+}
+
+// Export is a packed image on its way out of the machine, with the names that it
+// gets there.
+type Export struct {
+	Packed
+	References []Reference
+	Blobs      Blobs
+}
+
+// What is fixed in a layout:
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md.
+const (
+	LayoutFile      = ocispec.ImageLayoutFile
+	LayoutIndexFile = ocispec.ImageIndexFile
+	LayoutVersion   = `{"imageLayoutVersion":"1.0.0"}`
+
+	annotationContainerdName = "io.containerd.image.name"
+)
+
+// LayoutPath returns where a layout has a blob.
+func LayoutPath(d Digest) string { return "blobs/" + string(d.Algorithm()) + "/" + d.Encoded() }
+
+// LayoutDescriptors returns what index.json says of an image, as BuildKit does:
+// a descriptor for each name, with the tag and the full name as annotations, and
+// with the time that the image says it was created.
+func LayoutDescriptors(e Export) ([]Descriptor, error) {
+	c, err := ParseConfig(e.ConfigBytes)
+	if err != nil {
+		return nil, err
+	}
+	annotations := map[string]string{}
+	if c.Created != nil {
+		annotations[ocispec.AnnotationCreated] = c.Created.UTC().Format("2006-01-02T15:04:05Z07:00")
+	}
+	d := e.Manifest
+	if len(e.References) == 0 {
+		if len(annotations) > 0 {
+			d.Annotations = annotations
+		}
+		return []Descriptor{d}, nil
+	}
+	var all []Descriptor
+	for _, ref := range e.References {
+		d.Annotations = map[string]string{annotationContainerdName: ref.String()}
+		for k, v := range annotations {
+			d.Annotations[k] = v
+		}
+		if ref.Tag() != "" {
+			d.Annotations[ocispec.AnnotationRefName] = ref.Tag()
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+// LayoutIndex returns an index.json.
+func LayoutIndex(manifests []Descriptor) ([]byte, error) {
+	x := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: manifests}
+	data, err := json.Marshal(x)
+	if err != nil {
+		return nil, fmt.Errorf("index.json: %w", err)
+	}
+	return data, nil
+}
+
+// LayoutName returns the name that index.json gives to an image, if it is one.
+// It is a stranger's word.
+func LayoutName(d Descriptor) (Reference, bool) {
+	for _, key := range []string{annotationContainerdName, ocispec.AnnotationRefName} {
+		text := d.Annotations[key]
+		// A tag alone says nothing of the repository.
+		if text == "" || key == ocispec.AnnotationRefName && !slices.ContainsFunc([]rune(text), func(r rune) bool { return r == '/' || r == ':' }) {
+			continue
+		}
+		if ref, err := ParseReference(text); err == nil {
+			return ref, true
+		}
+	}
+	return Reference{}, false
+}
+
+// UnpackLayout returns the image that a descriptor of a layout or of an index in
+// it stands for; in an index the one that fits want. read returns the verified
+// bytes of a blob that is no longer than the descriptor says.
+func UnpackLayout(d Descriptor, want Platform, read func(Descriptor) ([]byte, error)) (Packed, error) {
+	for depth := 0; ; depth++ {
+		if err := CheckManifestType(d.MediaType); err != nil {
+			return Packed{}, err
+		}
+		if err := checkDescriptor(d, MaxManifest); err != nil {
+			return Packed{}, err
+		}
+		data, err := read(d)
+		if err != nil {
+			return Packed{}, err
+		}
+		if !IsIndex(d.MediaType) {
+			m, err := ParseManifest(d.MediaType, data)
+			if err != nil {
+				return Packed{}, err
+			}
+			config, err := read(m.Config)
+			if err != nil {
+				return Packed{}, fmt.Errorf("config: %w", err)
+			}
+			d.Annotations = nil
+			return Unpack(d, data, config)
+		}
+		if depth == 1 {
+			return Packed{}, fmt.Errorf("index %s is in an index that is in index.json", d.Digest)
+		}
+		x, err := ParseIndex(d.MediaType, data)
+		if err != nil {
+			return Packed{}, err
+		}
+		if d, err = SelectPlatform(x.Manifests, want); err != nil {
+			return Packed{}, err
+		}
+	}
+}
