@@ -17,10 +17,11 @@ import (
 // this module that it may import. It is a statement of policy; an import that
 // does not fit is a reason to change the design (docs/adr), not this table.
 var layers = map[string]string{
-	"internal/diag":     "",
-	"internal/progress": "",
-	"internal/sys":      "",
-	"internal/rootfs":   "internal/sys",
+	"internal/diag":       "",
+	"internal/progress":   "",
+	"internal/decompress": "",
+	"internal/sys":        "",
+	"internal/rootfs":     "internal/sys",
 
 	"image":          "",
 	"image/layer":    "image internal/sys internal/rootfs",
@@ -43,8 +44,8 @@ var layers = map[string]string{
 
 	"executor/sandbox": "internal/sys internal/rootfs",
 	"executor/network": "executor/sandbox internal/sys",
-	"executor/fileop":  "planner image image/layer internal/rootfs internal/sys",
-	"executor/source":  "image image/layer cache internal/sys internal/rootfs internal/progress",
+	"executor/fileop":  "planner image image/layer internal/decompress internal/rootfs internal/sys",
+	"executor/source":  "image image/layer cache internal/decompress internal/sys internal/rootfs internal/progress",
 	"executor": "planner cache snapshot image image/layer internal/depot internal/progress internal/diag " +
 		"executor/sandbox executor/network executor/fileop executor/source",
 

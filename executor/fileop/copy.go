@@ -261,9 +261,6 @@ func (w *writer) dressed(e *layer.Entry) layer.Entry {
 	if d.Pyc != 0 {
 		d.Pyc = 1 // it goes where its source goes
 	}
-	if w.op.Context {
-		d.UID, d.GID = 0, 0
-	}
 	if w.own != nil {
 		d.UID, d.GID = w.own.uid, w.own.gid
 	}

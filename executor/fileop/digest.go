@@ -32,13 +32,14 @@ func (s *Selection) Digest() [sha256.Size]byte {
 func (s *Selection) writeMatch(w *fieldWriter, m match, flush func()) {
 	first := &s.entries[m.start]
 	w.number(uint64(m.end - m.start))
-	w.number(uint64(first.Type))
 	groups := map[linkKey]int{}
 	if first.Type != layer.Dir {
+		w.text("file")
 		w.text(m.name)
 		s.writeEntry(w, first, groups, 0)
 		return
 	}
+	w.text("directory")
 	// A directory is copied into one that is made for it, or that is there: its
 	// own metadata stays behind.
 	for i := m.start + 1; i < m.end; i++ {
@@ -60,7 +61,7 @@ func (s *Selection) writeEntry(w *fieldWriter, e *layer.Entry, groups map[linkKe
 	if s.op.Chmod == "" && kind != layer.Symlink {
 		w.number(uint64(e.Mode))
 	}
-	if !s.op.Context && s.op.Chown == "" {
+	if s.op.Chown == "" {
 		w.number(uint64(e.UID))
 		w.number(uint64(e.GID))
 	}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"builder/image/layer"
+	"builder/internal/decompress"
 )
 
 const (
@@ -63,17 +64,20 @@ func (c *copier) isArchive(ctx context.Context, e *layer.Entry) (ok bool, err er
 		return false, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	r, err := decompress(f)
+	r, err := decompress.NewReader(f)
 	if err != nil {
 		return false, nil //nolint:nilerr // then it is something else
 	}
-	_, err = tar.NewReader(r).Next()
-	return err == nil, r.Close()
+	_, next := tar.NewReader(r).Next()
+	if err := r.Close(); err != nil {
+		return false, nil //nolint:nilerr // so did not end well what there was to read
+	}
+	return next == nil, nil
 }
 
 // members unpacks all members of an archive into top.
 func (c *copier) members(ctx context.Context, raw io.Reader, top *node) error {
-	r, err := decompress(raw)
+	r, err := decompress.NewReader(raw)
 	if err != nil {
 		return err
 	}

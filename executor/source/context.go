@@ -38,6 +38,7 @@ type Context struct {
 	root   sys.Dir
 	ignore *ignore
 	known  Digests
+	owners bool // of the files, instead of root
 	start  time.Time
 	top    *directory
 

@@ -1,35 +1,52 @@
 package source
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/moby/patternmatcher"
 )
 
+// FuzzIgnoreIsDockers walks down to a path as a context is walked and compares
+// what is excluded on the way with docker's matcher.
 func FuzzIgnoreIsDockers(f *testing.F) {
-	for _, p := range []string{"**/*.log", "*.md", "a/**", "**", "**/x", "a/*/b", "***", "a**b", "**a*", "*", "a*b*c", "**/a/**", "a/**/b", "*/*", "**.x", "!a"} {
-		for _, path := range []string{"a", "a/b", "a/x/b", "x.log", "a/b/x.log", "README.md", "a/b.x", "a/c/d/b", "ab", "a/a/a", "a\n/b/x"} {
-			f.Add(p, path)
+	for _, patterns := range []string{
+		"**/*.log", "*.md", "a/**", "**", "**/x", "a/*/b", "***", "a**b", "**a*", "*", "a*b*c", "**/a/**", "a/**/b", "*/*", "**.x",
+		"a\n!a/b\na*", "foo\n!foo/bar\nf*", "*\n!a\na/b", "**\n!**/x\nb/x",
+	} {
+		for _, path := range []string{"a/x/b", "a/b/x.log", "README.md", "a/b.x", "a/c/d/b", "foo/bar/x", "a\n/b/x"} {
+			f.Add(patterns, path)
 		}
 	}
 	f.Fuzz(func(t *testing.T, text, path string) {
-		m, err := patternmatcher.New([]string{text})
-		if err != nil || len(m.Patterns()) != 1 || path == "" {
+		patterns := strings.Split(text, "\n")
+		docker, err := patternmatcher.New(patterns)
+		if err != nil || len(docker.Patterns()) == 0 {
 			return
 		}
-		p, ok := compile(m.Patterns()[0].String())
-		if !ok {
-			return
-		}
-		want, err := m.MatchesUsingParentResult(path, m.Patterns()[0].Exclusion())
+		ours, err := newIgnore(patterns)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if !ours.usual {
 			return
 		}
-		if m.Patterns()[0].Exclusion() {
-			want = !want
-		}
-		if got := p.match(path); got != want {
-			t.Errorf("pattern %q, path %q: %v, docker says %v", text, path, got, want)
+		var above patternmatcher.MatchInfo
+		var dir *matched
+		for n, c := range path + "/" {
+			if c != '/' || n == 0 {
+				continue
+			}
+			var want, got bool
+			if want, above, err = docker.MatchesUsingParentResults(path[:n], above); err != nil {
+				return
+			}
+			if got, dir, err = ours.matches(path[:n], dir, true); err != nil {
+				t.Fatal(err)
+			}
+			if got != want {
+				t.Fatalf("patterns %q, path %q: %v, docker says %v", patterns, path[:n], got, want)
+			}
 		}
 	})
 }

@@ -154,6 +154,9 @@ func (r *reader) add(ent sys.Dirent) error {
 // entry describes what stands at name in the directory.
 func (r *reader) entry(path, name string, st *unix.Stat_t) (layer.Entry, error) {
 	e := layer.Entry{Path: path, Mode: st.Mode & 0o7777, Mtime: st.Mtim.Nano()}
+	if r.owners {
+		e.UID, e.GID = int(st.Uid), int(st.Gid)
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		e.Type = layer.Dir

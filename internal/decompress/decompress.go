@@ -1,4 +1,7 @@
-package fileop
+// Package decompress reads streams that may be compressed, by their first bytes:
+// gzip, bzip2, xz and zstd, as docker recognises them. Everything else is read
+// as it is.
+package decompress
 
 import (
 	"bufio"
@@ -12,9 +15,9 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// decompress returns what r holds, by its first bytes: gzip, bzip2, xz and zstd
-// are unpacked, everything else is itself.
-func decompress(r io.Reader) (io.ReadCloser, error) {
+// NewReader returns what r holds. It may read further in r than what it returns
+// needs. Closing the result does not close r.
+func NewReader(r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
 	head, err := b.Peek(10)
 	if err != nil && err != io.EOF {
@@ -26,7 +29,11 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, []byte("BZh")):
 		return io.NopCloser(bzip2.NewReader(b)), nil
 	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return xzReader(b)
+		x, err := xz.NewReader(b)
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(x), nil
 	case isZstd(head):
 		d, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1))
 		if err != nil {
@@ -36,15 +43,6 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	default:
 		return io.NopCloser(b), nil
 	}
-}
-
-func xzReader(r io.Reader) (io.ReadCloser, error) {
-	// The header may ask for a dictionary of 4 GiB; it grows only as it is filled.
-	d, err := xz.NewReader(r)
-	if err != nil {
-		return nil, err
-	}
-	return io.NopCloser(d), nil
 }
 
 // isZstd knows the two kinds of frames of RFC 8878, section 3.1.
