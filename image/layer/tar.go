@@ -3,7 +3,6 @@ package layer
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,21 +12,22 @@ import (
 
 // WriteTar writes the layer as a tar in normal form. stamps[0] is the time, in
 // seconds since 1970, that every entry gets, stamps[k] that of the layer k places
-// below, as far as [Entry.Pyc] needs them. Files are verified as they are copied:
+// below, as far as [Entry.Pyc] needs them; without stamps every entry keeps its own
+// time. Files are verified as they are copied:
 // one that is not as ix says fails with [ErrChanged].
 //
 // The tar is written in blocks of one size, whatever the files' sizes and
 // however they are read.
 func WriteTar(ctx context.Context, w io.Writer, ix *Index, src Source, stamps []int64) error {
-	if len(stamps) == 0 {
-		return errors.New("write layer: no stamp")
-	}
-	t := &tarWriter{w: w, buf: make([]byte, tarBuffer), stamp: stamps[0]}
+	t := &tarWriter{w: w, buf: make([]byte, tarBuffer)}
 	files := newCopier(src)
 	for i := range ix.Entries {
 		e := &ix.Entries[i]
 		if i%64 == 0 && ctx.Err() != nil {
 			return fmt.Errorf("write layer: %w", context.Cause(ctx))
+		}
+		if t.stamp = e.Mtime / 1e9; len(stamps) > 0 {
+			t.stamp = stamps[0]
 		}
 		if err := t.header(e); err != nil {
 			return fmt.Errorf("write layer: %s: %w", e.Path, err)
@@ -36,7 +36,10 @@ func WriteTar(ctx context.Context, w io.Writer, ix *Index, src Source, stamps []
 			continue
 		}
 		var time *int64
-		if e.Pyc > 0 {
+		if e.Pyc > 0 && len(stamps) == 0 {
+			at := ix.pycTime(e)
+			time = &at
+		} else if e.Pyc > 0 {
 			if int(e.Pyc) > len(stamps) {
 				return fmt.Errorf("write layer: %s: no stamp of the layer %d places below", e.Path, e.Pyc-1)
 			}
