@@ -41,7 +41,7 @@ func flags(keyword string) []string {
 func (r *reader) fault(err error, at Place) *diag.Error {
 	var unknown *instructions.UnknownInstructionError
 	if errors.As(err, &unknown) {
-		e := diag.Errorf(r.find(at.Span.Start.Line, unknown.Instruction), "unknown instruction: %s", printable(unknown.Instruction))
+		e := diag.Errorf(r.find(at.Span.Start.Line, unknown.Instruction), "unknown instruction %q", unknown.Instruction)
 		if near := diag.Nearest(strings.ToUpper(unknown.Instruction), keywords()); near != "" {
 			return e.WithHint("did you mean %q?", near)
 		}
@@ -95,7 +95,7 @@ func printable(text string) string {
 }
 
 func unknownFlag(flag string, at Place) *diag.Error {
-	e := diag.Errorf(at.Find(flag), "unknown flag: %s", flag)
+	e := diag.Errorf(at.Find(flag), "unknown flag %q", flag)
 	known := flags(at.Keyword)
 	switch near := diag.Nearest(flag, known); {
 	case near != "":

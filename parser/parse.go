@@ -32,8 +32,9 @@ func Parse(f *diag.File) (*Recipe, error) {
 		r.faults.Add(diag.Errorf(diag.Span{File: f}, "dockerfile contains no stages to build").
 			WithHint("start with FROM, for example \"FROM scratch\""))
 	}
-	if err := r.faults.Err(); err != nil {
-		return nil, err
+	if len(r.faults) > 0 {
+		r.suspect(recipe)
+		return nil, r.faults.Err()
 	}
 	return recipe, nil
 }
