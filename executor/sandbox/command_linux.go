@@ -90,7 +90,7 @@ func (b *builder) standardIO() {
 // no directory of the host is left in /proc/self/fd.
 func (b *builder) leaveParent() {
 	b.call("set status descriptor", unix.SYS_DUP3, b.status, num(statusDescriptor), num(unix.O_CLOEXEC))
-	b.call("close descriptors", unix.SYS_CLOSE_RANGE, num(statusDescriptor+1), num(uint32(0xffffffff)), num(unix.CLOSE_RANGE_CLOEXEC))
+	b.call("close descriptors", unix.SYS_CLOSE_RANGE, num(statusDescriptor+1), num(uint32(0xffffffff)), num(0))
 	dir := b.dir()
 	b.call("chdir "+dir, unix.SYS_CHDIR, b.str(dir))
 }

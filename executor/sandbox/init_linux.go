@@ -15,7 +15,7 @@ import (
 // to the execution, starts the command as its child, passes signals on and collects orphans. It
 // returns the command's exit status, with 128 added to a signal's number.
 func runInit(ops []op, im *image) int {
-	if failed := interpret(ops[:im.ExecAt], syscallOnAllThreads); failed < im.ExecAt {
+	if failed := interpret(ops[:im.ExecAt], im.Files, syscallOnAllThreads); failed < im.ExecAt {
 		report(ops, failed)
 		return 125
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -29,6 +30,7 @@ type image struct {
 	Ops      []byte
 	Data     []byte
 	Pointers []int
+	Files    int
 
 	// For [Spec.Init]: where the execution begins, and what is executed.
 	Init, Terminal bool
@@ -53,13 +55,14 @@ func becomeStep() int {
 		fmt.Fprintln(os.Stderr, "sandbox: read program:", err)
 		return 125
 	}
+	closeStrangers(firstFile + im.Files)
 	ops := make([]op, len(im.Ops)/opSize)
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&ops[0])), len(im.Ops)), im.Ops)
 	load(ops, im.Data, im.Pointers, uint64(uintptr(unsafe.Pointer(&im.Data[0]))), func(i int) int { return firstFile + i })
 	if im.Init {
 		return runInit(ops, &im)
 	}
-	failed := interpret(ops, syscall.RawSyscall6)
+	failed := interpret(ops, im.Files, syscall.RawSyscall6)
 	report(ops, failed)
 	runtime.KeepAlive(im.Data)
 	return 125
@@ -82,10 +85,16 @@ func syscallOnAllThreads(nr, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2 uintptr, er
 
 // interpret makes the calls one after the other, and returns the first that
 // failed. If all goes well it does not return.
-func interpret(ops []op, call systemCall) int {
+func interpret(ops []op, files int, call systemCall) int {
 	var slots [maxSlots]uintptr
 	for i := 0; i < len(ops); i++ {
 		o := &ops[i]
+		if o.nr == unix.SYS_CLOSE_RANGE {
+			// The Go runtime has descriptors too, and would not survive their loss. They
+			// are closed by the execution.
+			closeFiles(files, slots[:])
+			o.args[2] = unix.CLOSE_RANGE_CLOEXEC
+		}
 		var a [6]uintptr
 		for n := range a {
 			a[n] = uintptr(o.args[n])
@@ -108,6 +117,36 @@ func interpret(ops []op, call systemCall) int {
 		i += int(o.skip)
 	}
 	return len(ops)
+}
+
+// closeFiles closes what the program was given and what it opened.
+func closeFiles(files int, slots []uintptr) {
+	for fd := firstFile; fd < firstFile+files; fd++ {
+		_ = unix.Close(fd)
+	}
+	for _, fd := range slots {
+		if fd > statusDescriptor {
+			_ = unix.Close(int(fd)) // or it is closed already
+		}
+	}
+}
+
+// closeStrangers closes descriptors that somebody above the parent forgot to close; all that
+// the Go runtime opens are closed by the execution.
+func closeStrangers(first int) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < first {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
 }
 
 func (o *op) tolerates(errno syscall.Errno) bool {
@@ -136,7 +175,7 @@ func report(ops []op, failed int) {
 
 // startReexec starts this program again as the process that executes p.
 func startReexec(p *program, flags uintptr, spec *Spec) (_ *os.Process, err error) {
-	im := image{Data: p.data, Pointers: p.pointers, Init: spec.Init, Terminal: spec.Terminal}
+	im := image{Data: p.data, Pointers: p.pointers, Files: len(p.files), Init: spec.Init, Terminal: spec.Terminal}
 	if spec.Init {
 		im.ExecAt, im.Execs, im.Args, im.Env = p.execAt, p.execs, p.args, p.env
 	}

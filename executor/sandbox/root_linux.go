@@ -46,6 +46,10 @@ func openRoot(r Root, stubs string) (*root, error) {
 	if stubs != "" {
 		o.Lower = append(o.Lower[:len(o.Lower):len(o.Lower)], stubs)
 	}
+	if o.Upper == "" && len(o.Lower) == 1 {
+		// One directory is no overlay.
+		return openRoot(Root{Source: o.Lower[0]}, "")
+	}
 	dir, err := sys.OpenOverlay(o)
 	if err != nil {
 		return nil, err
@@ -320,4 +324,15 @@ func (s stub) remove() error {
 		}
 		return &os.PathError{Op: "remove", Path: s.name, Err: err}
 	})
+}
+
+// OpenDir opens a directory inside a root for reading, as a step would find it.
+// The root is mounted nowhere and gone when the directory is closed.
+func OpenDir(r Root, path string) (_ *os.File, err error) {
+	in, err := openRoot(r, "")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	return openIn(in.dir, path, unix.O_RDONLY|unix.O_DIRECTORY, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
 }
