@@ -15,7 +15,7 @@ type Cache struct {
 	run func() (run, error)
 
 	mu    sync.Mutex
-	lease *Lease // what temporary files live under, once there is one
+	lease *Lease       // what temporary files live under, once there is one
 	marks map[run]mark // of the runs that are over; nil until they are read
 }
 

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// Stat is the state of a regular file. Two equal ones, seen at different times,
+// FileStat is the state of a regular file. Two equal ones, seen at different times,
 // are taken for one content if they were not young when they were seen.
-type Stat struct {
+type FileStat struct {
 	Dev, Ino     uint64
 	Size         int64
 	Mtime, Ctime int64 // nanoseconds since 1970
@@ -44,7 +44,7 @@ type Files struct {
 type inode struct{ dev, ino uint64 }
 
 type entry struct {
-	stat   Stat
+	stat   FileStat
 	digest [sha256.Size]byte
 }
 
@@ -132,7 +132,7 @@ func (f *Files) hashOf(i int) uint64 { return binary.BigEndian.Uint64(f.old[i*en
 func (f *Files) entry(i int) []byte { return f.old[i*entrySize : (i+1)*entrySize] }
 
 // Lookup returns the digest of a file in the given state.
-func (f *Files) Lookup(s Stat) (digest [sha256.Size]byte, ok bool) {
+func (f *Files) Lookup(s FileStat) (digest [sha256.Size]byte, ok bool) {
 	key := inode{s.Dev, s.Ino}
 	if f.any.Load() {
 		f.mu.RLock()
@@ -154,7 +154,7 @@ func (f *Files) Lookup(s Stat) (digest [sha256.Size]byte, ok bool) {
 
 // Store remembers the digest of a file in the given state, and forgets what was
 // remembered of it.
-func (f *Files) Store(s Stat, digest [sha256.Size]byte) {
+func (f *Files) Store(s FileStat, digest [sha256.Size]byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.recent[inode{s.Dev, s.Ino}] = entry{s, digest}
@@ -241,7 +241,7 @@ func (e entry) key() inode { return inode{e.stat.Dev, e.stat.Ino} }
 // decodeEntry reads one entry behind its hash.
 func decodeEntry(b []byte) (inode, entry) {
 	number := func(i int) uint64 { return binary.BigEndian.Uint64(b[8*i:]) }
-	e := entry{stat: Stat{Dev: number(1), Ino: number(2), Size: int64(number(3)), Mtime: int64(number(4)), Ctime: int64(number(5))}}
+	e := entry{stat: FileStat{Dev: number(1), Ino: number(2), Size: int64(number(3)), Mtime: int64(number(4)), Ctime: int64(number(5))}}
 	copy(e.digest[:], b[6*8:])
 	return e.key(), e
 }
