@@ -270,12 +270,6 @@ func (f *buildFlags) report(g *globals, m *machine, img *image.Image, done []del
 	return err
 }
 
-// delivered is an output that is done.
-type delivered struct {
-	manifest *image.Descriptor // what was written or pushed, where there is a manifest
-	stdout   bool
-}
-
 // writeMetadata writes --metadata-file with buildx's field names.
 func writeMetadata(path string, id image.Digest, tags []string, done []delivered) error {
 	m := map[string]any{"containerimage.config.digest": id.String()}

@@ -2,51 +2,232 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"builder/image"
+	"builder/image/archive"
+	"builder/image/layer"
+	"builder/image/layout"
 	"builder/image/store"
 	"builder/internal/progress"
 )
 
+// delivered is an output that is done.
+type delivered struct {
+	manifest *image.Descriptor // what was written or pushed, where there is a manifest
+	stdout   bool
+}
+
+// made is an image on its way to its outputs.
+type made struct {
+	*image.Image
+	config []byte
+	tags   []image.Reference
+}
+
 // deliver brings a built image to its outputs, one after the other.
 func (m *machine) deliver(ctx context.Context, img *image.Image, tags []image.Reference, outputs []output, sink progress.Sink) ([]delivered, error) {
+	config, err := img.Config.Encode()
+	if err != nil {
+		return nil, err
+	}
 	var done []delivered
 	for _, o := range outputs {
-		v := progress.Vertex{ID: fmt.Sprintf("export %d", len(done)), Name: "exporting to " + o.kind}
+		v := progress.Vertex{ID: fmt.Sprintf("export %d", len(done)), Name: "exporting to " + o.title()}
 		sink.Progress(progress.Started{Vertex: v, Time: time.Now()})
-		d, err := m.export(ctx, img, tags, o, v, sink)
+		d, err := m.export(ctx, made{img, config, tags}, o, v, sink)
 		sink.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()})
 		if err != nil {
-			return done, err
+			return done, fmt.Errorf("output %s: %w", o.title(), err)
 		}
 		done = append(done, d)
 	}
 	return done, nil
 }
 
-func (m *machine) export(ctx context.Context, img *image.Image, tags []image.Reference, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
-	if o.kind == "store" {
-		return delivered{}, m.keep(ctx, img, tags)
+// title is how progress names an output.
+func (o output) title() string {
+	switch o.kind {
+	case "store":
+		return "image"
+	case "oci", "docker":
+		return o.kind + " image format"
+	case "local", "tar":
+		return "client " + o.kind
+	default:
+		return o.kind
 	}
-	return delivered{}, fmt.Errorf("not yet")
+}
+
+func (m *machine) export(ctx context.Context, img made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
+	for _, name := range o.names {
+		tags, err := parseTags([]string{name})
+		if err != nil {
+			return delivered{}, err
+		}
+		img.tags = append(img.tags[:len(img.tags):len(img.tags)], tags...)
+	}
+	switch o.kind {
+	case "store":
+		if err := m.keep(ctx, img); err != nil || !o.push {
+			return delivered{}, err
+		}
+		return m.send(ctx, img, o, v, sink)
+	case "registry":
+		return m.send(ctx, img, o, v, sink)
+	case "oci", "docker":
+		if o.kind == "docker" && o.dest == "" {
+			return delivered{}, m.keep(ctx, img)
+		}
+		return m.archive(ctx, img, o)
+	case "tar":
+		return delivered{stdout: o.dest == "-"}, m.writeFile(o.dest, func(w io.Writer) error { return m.writeTree(ctx, img, w) })
+	case "local":
+		return delivered{}, m.writeLocal(ctx, img, o.dest)
+	default:
+		return delivered{}, fmt.Errorf("type %s is not known", o.kind)
+	}
 }
 
 // keep records an image in the store and gives it its names.
-func (m *machine) keep(ctx context.Context, img *image.Image, tags []image.Reference) error {
-	config, err := img.Config.Encode()
+func (m *machine) keep(ctx context.Context, img made) error {
+	rec, err := m.store.Add(ctx, store.Record{Layers: img.Layers, Annotations: img.Annotations, Origin: store.FromRecipe, Made: time.Now()}, img.config)
 	if err != nil {
 		return err
 	}
-	rec, err := m.store.Add(ctx, store.Record{Layers: img.Layers, Annotations: img.Annotations, Origin: store.FromRecipe, Made: time.Now()}, config)
-	if err != nil {
-		return err
-	}
+	return m.tag(ctx, rec, img.tags)
+}
+
+func (m *machine) tag(ctx context.Context, rec store.Record, tags []image.Reference) error {
 	for _, tag := range tags {
 		if _, err := m.store.Tag(ctx, store.Name{Reference: tag, ID: rec.ID, Platform: rec.Platform}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// send pushes an image under all its names.
+func (m *machine) send(ctx context.Context, img made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
+	var last image.Descriptor
+	for _, tag := range img.tags {
+		desc, err := m.push(ctx, *img.Image, img.config, tag, o.form.of(), v, sink)
+		if err != nil {
+			return delivered{}, err
+		}
+		last = desc
+	}
+	return delivered{manifest: &last}, nil
+}
+
+// of translates the words of --output.
+func (f form) of() image.Form {
+	out := image.Form{Level: f.level}
+	if f.docker {
+		out.Types = image.Docker
+	}
+	switch f.compression {
+	case "zstd":
+		out.Compression = image.Zstd
+	case "uncompressed":
+		out.Compression = image.Uncompressed
+	}
+	return out
+}
+
+// archive writes an image as an archive or as a layout.
+func (m *machine) archive(ctx context.Context, img made, o output) (delivered, error) {
+	packed, err := m.store.Pack(ctx, *img.Image, img.config, o.form.of(), m.depot)
+	if err != nil {
+		return delivered{}, err
+	}
+	export := []image.Export{{Packed: packed.Packed, References: img.tags, Blobs: packed}}
+	d := delivered{manifest: &packed.Manifest, stdout: o.dest == "-"}
+	if !o.tar {
+		return d, layout.Write(ctx, o.dest, export)
+	}
+	return d, m.writeFile(o.dest, func(w io.Writer) error {
+		return archive.Write(ctx, w, export, archive.Options{Docker: o.kind == "docker"})
+	})
+}
+
+// writeFile writes a file whole or not at all; "-" is standard output.
+func (m *machine) writeFile(dest string, write func(io.Writer) error) error {
+	if dest == "-" {
+		if f, ok := m.out.(*os.File); ok && isTerminal(f) {
+			return usage("an archive is not written to a terminal").WithHint("redirect standard output, or give dest=FILE")
+		}
+		return write(m.out)
+	}
+	if fi, err := os.Stat(dest); err == nil && !fi.Mode().IsRegular() && !fi.IsDir() {
+		f, err := os.OpenFile(dest, os.O_WRONLY, 0) // a pipe or a device
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	f, err := os.CreateTemp(filepath.Dir(dest), ".builder-*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(write(f), f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), dest)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// chain makes the layers of an image known to the depot and returns the tree's
+// name there.
+func (m *machine) chain(layers []image.Layer) ([]image.ContentDigest, error) {
+	chain := make([]image.ContentDigest, len(layers))
+	for i, l := range layers {
+		chain[i] = l.Content
+		if l.Foreign() {
+			if _, err := m.depot.AddBase(l); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return chain, nil
+}
+
+// flat opens an image's files as one layer.
+func (m *machine) flat(ctx context.Context, img made, use func(*layer.Index, layer.Source) error) error {
+	chain, err := m.chain(img.Layers)
+	if err != nil {
+		return err
+	}
+	files := m.depot.Files(chain)
+	ix, err := files.Flatten(ctx, img.Layers)
+	if err == nil {
+		err = use(ix, files)
+	}
+	return errors.Join(err, files.Close())
+}
+
+// writeTree writes an image's files as one tar.
+func (m *machine) writeTree(ctx context.Context, img made, w io.Writer) error {
+	return m.flat(ctx, img, func(ix *layer.Index, src layer.Source) error {
+		return layer.WriteTar(ctx, w, ix, src, nil)
+	})
+}
+
+// writeLocal writes an image's files into a directory of the user's, over what
+// is there. No symbolic link that is there is followed.
+func (m *machine) writeLocal(ctx context.Context, img made, dest string) error {
+	if err := os.MkdirAll(dest, 0o755); err != nil {
+		return err
+	}
+	return m.flat(ctx, img, func(ix *layer.Index, src layer.Source) error {
+		return layer.WriteTree(ctx, dest, ix, src, layer.TreeOptions{})
+	})
 }

@@ -91,7 +91,7 @@ func checkVersion(dir string) error {
 
 func (m *machine) open() error {
 	var err error
-	if m.cache, err = cache.Open(filepath.Join(m.dir, "cache")); err != nil {
+	if m.cache, err = cache.Open(m.dir); err != nil {
 		return err
 	}
 	if m.lease, err = m.cache.Lease(); err != nil {

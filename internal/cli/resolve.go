@@ -98,7 +98,7 @@ func (c *contexts) Context(ctx context.Context, op planner.Context) (*source.Con
 type digests struct{ files *cache.Files }
 
 // Lookup implements source.Digests.
-func (d digests) Lookup(s source.Stat) ([32]byte, bool) { return d.files.Lookup(cache.FileStat(s)) }
+func (d digests) Lookup(s source.Stat) ([32]byte, bool) { return d.files.Lookup(cache.Stat(s)) }
 
 // Store implements source.Digests.
-func (d digests) Store(s source.Stat, digest [32]byte) { d.files.Store(cache.FileStat(s), digest) }
+func (d digests) Store(s source.Stat, digest [32]byte) { d.files.Store(cache.Stat(s), digest) }

@@ -211,3 +211,19 @@ func (l *Lazy) Layer(path string) (int, bool) { return l.stack().Layer(path) }
 
 // Len is the number of layers.
 func (l *Lazy) Len() int { return len(l.files.chain) }
+
+// Flatten returns the whole tree as one layer whose entries have the times that
+// they have in the layers' tars: those of layers with the identities and stamps
+// given.
+func (f *Files) Flatten(ctx context.Context, layers []image.Layer) (*layer.Index, error) {
+	stack, err := f.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return stack.Flatten(func(i int, e layer.Entry) int64 {
+		if l := layers[i]; !l.Foreign() {
+			return l.Stamps[0] * 1e9
+		}
+		return e.Mtime
+	})
+}

@@ -14,25 +14,6 @@ import (
 	"builder/internal/progress"
 )
 
-// Resolved is what a registry says of a name.
-type Resolved struct {
-	// Digest is that of the manifest or index that the name stands for.
-	Digest image.Digest
-	// Manifest describes the manifest for the platform; Config is the JSON of its
-	// config, Layers are the blobs, lowest first.
-	Manifest image.Descriptor
-	Config   []byte
-	Layers   []image.Descriptor
-}
-
-// Remote is a registry, as far as pulling needs one.
-type Remote interface {
-	// Resolve asks what a name stands for on a platform.
-	Resolve(ctx context.Context, ref image.Reference, platform image.Platform) (Resolved, error)
-	// Blob opens a blob of the reference's repository from an offset on.
-	Blob(ctx context.Context, ref image.Reference, d image.Descriptor, from int64) (io.ReadCloser, error)
-}
-
 // parallel is how many layers are downloaded at a time.
 const parallel = 3
 
@@ -40,11 +21,11 @@ const parallel = 3
 func (p *Puller) ask(ctx context.Context, ref image.Reference, platform image.Platform, v progress.Vertex) (img Image, err error) {
 	p.progress.Progress(progress.Started{Vertex: v, Time: time.Now()})
 	defer func() { p.progress.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()}) }()
-	r, err := p.remote.Resolve(ctx, ref, platform)
+	r, err := p.registry.Resolve(ctx, ref, platform)
 	if err != nil {
 		return img, err
 	}
-	c, err := image.ParseConfig(r.Config)
+	c, err := image.ParseConfig(r.ConfigBytes)
 	if err != nil {
 		return img, err
 	}
@@ -62,7 +43,7 @@ func (p *Puller) ask(ctx context.Context, ref image.Reference, platform image.Pl
 	}
 	rec, err := p.store.Add(ctx, store.Record{
 		Layers: layers, Manifests: []image.Digest{r.Manifest.Digest}, Origin: store.FromPull, Source: pinned.String(), Made: time.Now(),
-	}, r.Config)
+	}, r.ConfigBytes)
 	if err != nil {
 		return img, err
 	}
@@ -117,7 +98,7 @@ func (p *Puller) blob(ctx context.Context, ref image.Reference, d image.Descript
 		p.progress.Progress(progress.Advanced{Vertex: v, Part: part, Current: current, Total: d.Size, Done: done, Time: time.Now()})
 	}
 	_, err := p.store.Fetch(ctx, d, store.FetchOptions{
-		Open:     func(ctx context.Context, from int64) (io.ReadCloser, error) { return p.remote.Blob(ctx, ref, d, from) },
+		Open:     func(ctx context.Context, from int64) (io.ReadCloser, error) { return p.registry.Open(ctx, ref, d, from) },
 		Waiting:  func() { report(0, false) },
 		Advanced: func(n int64) { report(n, false) },
 	})

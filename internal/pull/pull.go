@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"builder/image"
+	"builder/image/registry"
 	"builder/image/store"
 	"builder/internal/progress"
 )
@@ -27,7 +28,7 @@ var ErrNotHere = errors.New("not on this machine, and --pull=never forbids to as
 // Puller brings images. It can be used by many goroutines.
 type Puller struct {
 	store    *store.Store
-	remote   Remote
+	registry *registry.Client
 	policy   Policy
 	progress progress.Sink
 
@@ -36,8 +37,8 @@ type Puller struct {
 }
 
 // New returns a puller.
-func New(s *store.Store, remote Remote, policy Policy, sink progress.Sink) *Puller {
-	return &Puller{store: s, remote: remote, policy: policy, progress: sink, known: map[image.Digest]store.Record{}}
+func New(s *store.Store, client *registry.Client, policy Policy, sink progress.Sink) *Puller {
+	return &Puller{store: s, registry: client, policy: policy, progress: sink, known: map[image.Digest]store.Record{}}
 }
 
 // Image is an image that a name stands for.
