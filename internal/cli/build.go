@@ -118,7 +118,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	})
 	var done []delivered
 	if err == nil {
-		done, err = m.deliver(ctx, built, tags, outputs, view)
+		done, err = m.deliver(ctx, built, asked(plan), tags, outputs, view)
 	}
 	if err = errors.Join(err, view.Close()); err != nil {
 		return err
@@ -225,6 +225,14 @@ func (f *buildFlags) plan() (planner.Options, error) {
 		return o, usage("--jobs: %d is less than one", f.jobs)
 	}
 	return o, nil
+}
+
+// asked is the platform that a build is for.
+func asked(o planner.Options) image.Platform {
+	if o.Platform.OS != "" {
+		return o.Platform
+	}
+	return o.BuildPlatform
 }
 
 // epoch is SOURCE_DATE_EPOCH, from the build arguments or the environment.

@@ -28,10 +28,13 @@ type made struct {
 	*image.Image
 	config []byte
 	tags   []image.Reference
+	// platform is what was asked for. The image may say another one, as its base
+	// did; an index lists it by this one, as BuildKit's do.
+	platform image.Platform
 }
 
 // deliver brings a built image to its outputs, one after the other.
-func (m *machine) deliver(ctx context.Context, img *image.Image, tags []image.Reference, outputs []output, sink progress.Sink) ([]delivered, error) {
+func (m *machine) deliver(ctx context.Context, img *image.Image, platform image.Platform, tags []image.Reference, outputs []output, sink progress.Sink) ([]delivered, error) {
 	config, err := img.Config.Encode()
 	if err != nil {
 		return nil, err
@@ -40,7 +43,7 @@ func (m *machine) deliver(ctx context.Context, img *image.Image, tags []image.Re
 	for _, o := range outputs {
 		v := progress.Vertex{ID: fmt.Sprintf("export %d", len(done)), Name: "exporting to " + o.title()}
 		sink.Progress(progress.Started{Vertex: v, Time: time.Now()})
-		d, err := m.export(ctx, made{img, config, tags}, o, v, sink)
+		d, err := m.export(ctx, made{img, config, tags, platform}, o, v, sink)
 		sink.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()})
 		if err != nil {
 			return done, fmt.Errorf("output %s: %w", o.title(), err)
@@ -145,6 +148,9 @@ func (m *machine) archive(ctx context.Context, img made, o output) (delivered, e
 	packed, err := m.store.Pack(ctx, *img.Image, img.config, o.form.of(), m.depot)
 	if err != nil {
 		return delivered{}, err
+	}
+	if img.platform.OS != "" {
+		packed.Manifest.Platform = &img.platform
 	}
 	export := []image.Export{{Packed: packed.Packed, References: img.tags, Blobs: packed}}
 	d := delivered{manifest: &packed.Manifest, stdout: o.dest == "-"}

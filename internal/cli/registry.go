@@ -100,7 +100,7 @@ func (m *machine) bring(ctx context.Context, p *pull.Puller, ref image.Reference
 	if err != nil {
 		return img, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
 	}
-	_, err = p.Layers(ctx, img.Digest, progress.Vertex{ID: "pull " + ref.String(), Name: "pull " + ref.Familiar()})
+	_, err = p.Layers(ctx, img.Digest, want, progress.Vertex{ID: "pull " + ref.String(), Name: "pull " + ref.Familiar()})
 	if err != nil {
 		return img, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
 	}

@@ -46,7 +46,7 @@ func (r resolver) Resolve(ctx context.Context, w planner.Wanted) (planner.Pin, e
 
 // Layers implements executor.Bases.
 func (r resolver) Layers(ctx context.Context, op planner.Image, v progress.Vertex) ([]image.Layer, error) {
-	return r.puller.Layers(ctx, op.Digest, v)
+	return r.puller.Layers(ctx, op.Digest, op.Platform, v)
 }
 
 var _ executor.Bases = resolver{}

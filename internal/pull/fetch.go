@@ -47,6 +47,8 @@ func (p *Puller) ask(ctx context.Context, ref image.Reference, platform image.Pl
 	if err != nil {
 		return img, err
 	}
+	// The record may know the image in another form, and so by other blobs.
+	rec.Layers = layers
 	name := ref
 	if ref.Digest() != "" {
 		if name, err = ref.WithOnlyDigest(ref.Digest()); err != nil {

@@ -33,12 +33,19 @@ type Puller struct {
 	progress progress.Sink
 
 	mu    sync.Mutex
-	known map[image.Digest]store.Record // by the digest that a pin has
+	known map[pin]store.Record
+}
+
+// pin is what a resolved name is known by: an index has one digest for all its
+// platforms.
+type pin struct {
+	digest   image.Digest
+	platform string
 }
 
 // New returns a puller.
 func New(s *store.Store, client *registry.Client, policy Policy, sink progress.Sink) *Puller {
-	return &Puller{store: s, registry: client, policy: policy, progress: sink, known: map[image.Digest]store.Record{}}
+	return &Puller{store: s, registry: client, policy: policy, progress: sink, known: map[pin]store.Record{}}
 }
 
 // Image is an image that a name stands for.
@@ -66,14 +73,14 @@ func (p *Puller) Resolve(ctx context.Context, ref image.Reference, platform imag
 	if err != nil {
 		return Image{}, err
 	}
-	p.remember(img)
+	p.remember(img, platform)
 	return img, nil
 }
 
-func (p *Puller) remember(img Image) {
+func (p *Puller) remember(img Image, platform image.Platform) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.known[img.Digest] = img.Record
+	p.known[pin{img.Digest, image.FormatPlatform(platform)}] = img.Record
 }
 
 // local looks a name up in the store. An image for another platform is none.
@@ -96,18 +103,18 @@ func (p *Puller) local(ctx context.Context, ref image.Reference, platform image.
 	if img.Digest == "" {
 		img.Digest = found.ID
 	}
-	p.remember(img)
+	p.remember(img, platform)
 	return img, true, nil
 }
 
-// Layers sees to it that the layers of a resolved image are on this machine and
-// returns them, lowest first.
-func (p *Puller) Layers(ctx context.Context, pin image.Digest, v progress.Vertex) ([]image.Layer, error) {
+// Layers sees to it that the layers of an image that was resolved for a platform
+// are on this machine and returns them, lowest first.
+func (p *Puller) Layers(ctx context.Context, digest image.Digest, platform image.Platform, v progress.Vertex) ([]image.Layer, error) {
 	p.mu.Lock()
-	rec, ok := p.known[pin]
+	rec, ok := p.known[pin{digest, image.FormatPlatform(platform)}]
 	p.mu.Unlock()
 	if !ok {
-		return nil, fmt.Errorf("image %s was not resolved", pin)
+		return nil, fmt.Errorf("image %s was not resolved", digest)
 	}
 	if err := p.fetch(ctx, rec, v); err != nil {
 		return nil, err
