@@ -42,7 +42,7 @@ var layers = map[string]string{
 
 	"internal/pull": "image image/store image/registry image/layer internal/depot internal/progress internal/sys internal/diag",
 
-	"executor/sandbox": "internal/sys internal/rootfs",
+	"executor/sandbox": "internal/sys internal/rootfs internal/nofile",
 	"executor/network": "executor/sandbox internal/sys",
 	"executor/fileop":  "planner image image/layer internal/decompress internal/rootfs internal/sys",
 	"executor/source":  "image image/layer cache internal/decompress internal/sys internal/rootfs internal/progress",

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"builder/internal/nofile"
 )
 
 // statusDescriptor is where a process has its end of the status pipe when it is about to
@@ -117,6 +119,10 @@ func (b *builder) prepareDir() error {
 // may be impossible even for root; the command then has what there is.
 func (b *builder) limits() error {
 	b.call("umask", unix.SYS_UMASK, num(0o022))
+	if soft, hard, ok := nofile.Limit(); ok {
+		b.call("prlimit nofile", unix.SYS_PRLIMIT64, num(0), num(unix.RLIMIT_NOFILE), b.words(soft, hard), num(0)).
+			except(uint64(unix.EPERM))
+	}
 	for _, l := range b.spec.Rlimits {
 		resource, ok := resources()[l.Name]
 		if !ok {

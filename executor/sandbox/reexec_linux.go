@@ -269,12 +269,6 @@ func memoryFile(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// start starts a process that executes p in new namespaces, and returns when it
-// has become the command.
-func start(p *program, flags uintptr, spec *Spec) (*os.Process, error) {
-	return startReexec(p, flags, spec)
-}
-
 // statusPipe is a pipe on which a read blocks a thread, not the poller: the
 // answer comes within a millisecond.
 func statusPipe() (r, w *os.File, err error) {

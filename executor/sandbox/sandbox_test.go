@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 }
 
 // busybox makes a root directory with a shell and the usual tools.
-func busybox(t *testing.T) string {
+func busybox(t testing.TB) string {
 	t.Helper()
 	program, err := exec.LookPath("busybox")
 	if err != nil {
@@ -44,7 +44,7 @@ func busybox(t *testing.T) string {
 	return root
 }
 
-func write(t *testing.T, name, data string, mode os.FileMode) {
+func write(t testing.TB, name, data string, mode os.FileMode) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
