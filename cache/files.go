@@ -142,8 +142,12 @@ func (f *Files) Lookup(s FileStat) (digest [sha256.Size]byte, ok bool) {
 			return e.digest, e.stat == s
 		}
 	}
-	slot := f.slot(key.hash())
+	hash := key.hash()
+	slot := f.slot(hash)
 	for i := int(f.index[slot]); i < int(f.index[slot+1]); i++ {
+		if f.hashOf(i) != hash {
+			continue
+		}
 		if _, e := decodeEntry(f.entry(i)); e.stat == s {
 			f.used[i].Store(true)
 			return e.digest, true

@@ -45,7 +45,14 @@ func (s *Store) graft(ctx context.Context, parent, id, from snapshot.ID, changes
 		return snapshot.Tree{}, errors.New("the empty tree has no layer")
 	}
 	own := source.own()
-	later := own.begun < below.born()
+	later, born := own.begun < below.born(), below.born()
+	// Overlayfs does not heed a mark on the root: a root that hides what is below has
+	// nothing below.
+	all := len(changes)
+	changes = slices.DeleteFunc(changes, func(c snapshot.Change) bool { return c == snapshot.Change{Kind: snapshot.Opaque} })
+	if len(changes) < all {
+		below.diffs = nil
+	}
 	if !later {
 		exact, err := s.exact(ctx, own, below, changes)
 		if err != nil {
@@ -61,7 +68,7 @@ func (s *Store) graft(ctx context.Context, parent, id, from snapshot.ID, changes
 	}
 	as := diff{newName(), own.begun, own.born}
 	if later {
-		as.begun, as.born = below.born(), s.now(below)
+		as.begun, as.born = born, max(born, s.now(below))
 	}
 	if err := s.rebuild(ctx, own, filepath.Join(dir, "fs"), changes, as, below); err != nil {
 		return snapshot.Tree{}, errors.Join(s.vanished(err, from), s.discard(dir))

@@ -134,6 +134,19 @@ var graftChecks = []check{
 			}
 		}
 	}},
+	{"an opaque root hides all of the new parent", func(t *testing.T, s *suite) {
+		from, changes := s.layer(t, snapshot.ID{}, shell("mkdir d; touch d/x"))
+		changes = slices.Insert(changes, 1, snapshot.Change{Kind: snapshot.Opaque})
+		two := s.make(t, snapshot.ID{}, "two", shell("mkdir d; touch d/y z"))
+		for _, ahead := range []time.Duration{0, time.Hour} {
+			s.ahead = ahead
+			below := s.make(t, two.ID, fmt.Sprint(ahead), shell("touch d/g h"))
+			tree := s.graft(t, below.ID, from.ID, changes)
+			if l := s.view(t, tree.ID); len(l) != 3 || tree.Born.Before(below.Born) {
+				t.Errorf("the tree holds %v, born %v above %v", l, tree.Born, below.Born)
+			}
+		}
+	}},
 	{"random grafts", func(t *testing.T, s *suite) {
 		for seed := range uint64(10) {
 			s.randomGraft(t, seed)
