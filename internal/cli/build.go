@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"builder"
+	"builder/executor/source"
 	"builder/image"
 	"builder/internal/diag"
 	"builder/internal/pull"
@@ -302,6 +303,8 @@ type input struct {
 	recipe *diag.File
 	ignore *diag.File // may be nil
 	dir    string     // the context; "" for an empty one
+	// archive is the context that came as a tar, opened.
+	archive *source.Context
 }
 
 // openInput reads the recipe and finds the context.

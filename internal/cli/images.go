@@ -115,13 +115,13 @@ func printImages(w io.Writer, all []store.Listed, keep func(image.Reference) boo
 					tag = n.Reference.Tag()
 				}
 			}
-			row := []string{repository, tag, id, ago(listed.Made), bytes(listed.Size())}
+			row := []string{repository, tag, id, ago(listed.Made), byteCount(listed.Size())}
 			if digests {
 				digest := "<none>"
 				if n.Manifest != "" {
 					digest = string(n.Manifest)
 				}
-				row = []string{repository, tag, digest, id, ago(listed.Made), bytes(listed.Size())}
+				row = []string{repository, tag, digest, id, ago(listed.Made), byteCount(listed.Size())}
 			}
 			rows = append(rows, row)
 		}

@@ -222,7 +222,7 @@ func printHistory(w io.Writer, r store.Record, c image.Config, quiet, noTrunc, h
 		if !noTrunc && len([]rune(by)) > 45 {
 			by = string([]rune(by)[:44]) + "…"
 		}
-		created, size := "N/A", bytes(sizes[i])
+		created, size := "N/A", byteCount(sizes[i])
 		if h.Created != nil {
 			created = ago(*h.Created)
 			if !human {

@@ -187,3 +187,8 @@ func (m *machine) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// path is a path in the root directory.
+func (m *machine) path(name ...string) string {
+	return filepath.Join(append([]string{m.dir}, name...)...)
+}

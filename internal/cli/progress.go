@@ -185,9 +185,9 @@ func (p *plainDisplay) advance(v *plainVertex, e progress.Advanced) {
 	amount := ""
 	switch {
 	case e.Total > 0:
-		amount = fmt.Sprintf(" %s / %s", bytes(e.Current), bytes(e.Total))
+		amount = fmt.Sprintf(" %s / %s", byteCount(e.Current), byteCount(e.Total))
 	case e.Current > 0:
-		amount = " " + bytes(e.Current)
+		amount = " " + byteCount(e.Current)
 	}
 	if e.Done {
 		amount += " done"
@@ -231,8 +231,8 @@ func firstLine(err error) string {
 	return line
 }
 
-// bytes writes a size as docker does, in decimal units.
-func bytes(n int64) string {
+// byteCount writes a size as docker does, in decimal units.
+func byteCount(n int64) string {
 	value, units := float64(n), []string{"B", "kB", "MB", "GB", "TB", "PB"}
 	for len(units) > 1 && value >= 1000 {
 		value, units = value/1000, units[1:]

@@ -153,9 +153,9 @@ func (v *ttyVertex) lines(width int) []string {
 		return lines
 	}
 	for _, p := range v.parts {
-		amount := bytes(p.Current)
+		amount := byteCount(p.Current)
 		if p.Total > 0 {
-			amount += " / " + bytes(p.Total)
+			amount += " / " + byteCount(p.Total)
 		}
 		lines = append(lines, columns(" => => "+p.Part, amount, width))
 	}

@@ -69,6 +69,9 @@ type contexts struct {
 
 // Context implements executor.Contexts.
 func (c *contexts) Context(ctx context.Context, op planner.Context) (*source.Context, error) {
+	if c.in.archive != nil {
+		return c.in.archive, nil
+	}
 	dir := c.in.dir
 	if dir == "" {
 		dir = filepath.Join(c.m.lease.Dir(), "empty")
@@ -98,7 +101,7 @@ func (c *contexts) Context(ctx context.Context, op planner.Context) (*source.Con
 type digests struct{ files *cache.Files }
 
 // Lookup implements source.Digests.
-func (d digests) Lookup(s source.Stat) ([32]byte, bool) { return d.files.Lookup(cache.Stat(s)) }
+func (d digests) Lookup(s source.Stat) ([32]byte, bool) { return d.files.Lookup(cache.FileStat(s)) }
 
 // Store implements source.Digests.
-func (d digests) Store(s source.Stat, digest [32]byte) { d.files.Store(cache.Stat(s), digest) }
+func (d digests) Store(s source.Stat, digest [32]byte) { d.files.Store(cache.FileStat(s), digest) }

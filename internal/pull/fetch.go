@@ -100,7 +100,9 @@ func (p *Puller) blob(ctx context.Context, ref image.Reference, d image.Descript
 		p.progress.Progress(progress.Advanced{Vertex: v, Part: part, Current: current, Total: d.Size, Done: done, Time: time.Now()})
 	}
 	_, err := p.store.Fetch(ctx, d, store.FetchOptions{
-		Open:     func(ctx context.Context, from int64) (io.ReadCloser, error) { return p.registry.Open(ctx, ref, d, from) },
+		Open: func(ctx context.Context, from int64) (io.ReadCloser, error) {
+			return p.registry.Open(ctx, ref, d, from)
+		},
 		Waiting:  func() { report(0, false) },
 		Advanced: func(n int64) { report(n, false) },
 	})
@@ -108,4 +110,11 @@ func (p *Puller) blob(ctx context.Context, ref image.Reference, d image.Descript
 		report(d.Size, true)
 	}
 	return errors.Join(err)
+}
+
+// Complete sees to it that the layers of an image of the store are here and
+// returns them, lowest first.
+func (p *Puller) Complete(ctx context.Context, rec store.Record) ([]image.Layer, error) {
+	v := progress.Vertex{ID: "pull " + string(rec.ID), Name: "pull " + rec.Source}
+	return rec.Layers, p.fetch(ctx, rec, v)
 }

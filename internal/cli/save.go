@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"builder/image"
+	"builder/image/archive"
+	"builder/image/store"
+	"builder/internal/decompress"
+)
+
+func newSave(g *globals) *cobra.Command {
+	var dest, format string
+	cmd := &cobra.Command{
+		Use:     "save [OPTIONS] IMAGE [IMAGE...]",
+		Short:   "Write images to an archive that docker and OCI tools read",
+		Example: "  builder save -o app.tar app:1.0",
+		Args:    between(1, -1, "at least one image"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "docker" && format != "oci" {
+				return usage("--format: %q is neither docker nor oci", format)
+			}
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				var exports []image.Export
+				for _, arg := range args {
+					e, err := m.packed(ctx, arg, format == "docker")
+					if err != nil {
+						return err
+					}
+					exports = append(exports, e)
+				}
+				return m.writeFile(dest, func(w io.Writer) error {
+					return archive.Write(ctx, w, exports, archive.Options{Docker: format == "docker"})
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&dest, "output", "o", "-", "file to write; - is standard output")
+	cmd.Flags().StringVar(&format, "format", "docker", "docker or oci")
+	return cmd
+}
+
+// packed returns an image of the store on its way out.
+func (m *machine) packed(ctx context.Context, name string, docker bool) (image.Export, error) {
+	found, err := m.store.Find(ctx, name, image.Platform{})
+	if err != nil {
+		return image.Export{}, err
+	}
+	img, config, err := m.store.Load(ctx, found.Record)
+	if err != nil {
+		return image.Export{}, err
+	}
+	if _, err := m.chain(img.Layers); err != nil {
+		return image.Export{}, err
+	}
+	form := image.Form{}
+	if docker {
+		form.Types = image.Docker
+	}
+	packed, err := m.store.Pack(ctx, img, config, form, m.depot)
+	if err != nil {
+		return image.Export{}, err
+	}
+	e := image.Export{Packed: packed.Packed, Blobs: packed}
+	if ref := found.Name.Reference; !ref.IsZero() && ref.Tag() != "" {
+		e.References = []image.Reference{ref}
+	}
+	return e, nil
+}
+
+func newLoad(g *globals) *cobra.Command {
+	var from, platform string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:     "load [OPTIONS]",
+		Short:   "Take images out of an archive",
+		Example: "  builder load -i app.tar",
+		Args:    exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			want, err := platformOr(platform)
+			if err != nil {
+				return err
+			}
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				in, err := openFileOr(from, g.in)
+				if err != nil {
+					return err
+				}
+				return errors.Join(m.load(ctx, in, want, quiet), in.Close())
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&from, "input", "i", "-", "archive to read; - is standard input")
+	cmd.Flags().StringVar(&platform, "platform", "", "platform to take of several (default this machine's)")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show nothing")
+	return cmd
+}
+
+// load reads an archive. Its names are a stranger's: one that means another
+// image here stays as it is, and that is said.
+func (m *machine) load(ctx context.Context, in io.Reader, want image.Platform, quiet bool) error {
+	f, err := m.spool(in)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	a, err := archive.Open(f, fi.Size())
+	if err != nil {
+		return err
+	}
+	for _, e := range a.Entries() {
+		p, err := a.Image(ctx, e, want)
+		if err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		rec, err := m.takeIn(ctx, p, a)
+		if err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		if err := m.nameLoaded(ctx, rec, e.References, quiet); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spool copies an archive, decompressed, into a file without a name.
+func (m *machine) spool(in io.Reader) (*os.File, error) {
+	r, err := decompress.NewReader(bufio.NewReader(in))
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(m.lease.Dir(), "load-*")
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	_, err = io.Copy(f, r)
+	if err = errors.Join(err, r.Close(), os.Remove(f.Name())); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// takeIn brings an image's blobs and record into the store.
+func (m *machine) takeIn(ctx context.Context, p image.Packed, blobs image.Blobs) (store.Record, error) {
+	layers := make([]image.Layer, len(p.Layers))
+	for i, d := range p.Layers {
+		r, err := blobs.Open(ctx, d)
+		if err != nil {
+			return store.Record{}, err
+		}
+		if err := errors.Join(m.store.Ingest(ctx, d, r), r.Close()); err != nil {
+			return store.Record{}, err
+		}
+		layers[i] = image.Layer{Content: image.ForeignContent(p.DiffIDs[i]), DiffID: p.DiffIDs[i], Blob: &p.Layers[i]}
+	}
+	return m.store.Add(ctx, store.Record{Layers: layers, Manifests: []image.Digest{p.Manifest.Digest}, Origin: store.FromLoad, Made: time.Now()}, p.ConfigBytes)
+}
+
+func (m *machine) nameLoaded(ctx context.Context, rec store.Record, refs []image.Reference, quiet bool) error {
+	say := func(format string, args ...any) {
+		if !quiet {
+			fmt.Fprintf(m.out, format, args...)
+		}
+	}
+	if len(refs) == 0 {
+		say("Loaded image ID: %s\n", rec.ID)
+	}
+	for _, ref := range refs {
+		found, ok, err := m.store.Lookup(ctx, ref, rec.Platform)
+		if err != nil {
+			return err
+		}
+		if ok && found.ID != rec.ID {
+			fmt.Fprintf(m.err, "%s stays %s here; the archive's is %s (builder tag renames it)\n", ref.Familiar(), found.ID, rec.ID)
+			continue
+		}
+		if err := m.tag(ctx, rec, []image.Reference{ref}); err != nil {
+			return err
+		}
+		say("Loaded image: %s\n", ref.Familiar())
+	}
+	return nil
+}
