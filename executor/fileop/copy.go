@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
@@ -44,7 +43,7 @@ func Copy(ctx context.Context, op planner.Copy, sel *Selection, dst Tree, o Copy
 	if err != nil {
 		return nil, err
 	}
-	mode, err := parseMode(op.Chmod)
+	mode, err := parseChmod(op.Chmod)
 	if err != nil {
 		return nil, err
 	}
@@ -67,24 +66,11 @@ func Copy(ctx context.Context, op planner.Copy, sel *Selection, dst Tree, o Copy
 type copier struct {
 	tree   *tree
 	op     planner.Copy
-	own    *owner  // of everything, where --chown says so
-	mode   *uint32 // of everything, where --chmod says so
+	own    *owner // of everything, where --chown says so
+	mode   chmod  // of everything
 	source layer.Source
 	dst    Tree
 	spool  *spool
-}
-
-// parseMode reads an octal mode; empty keeps modes.
-func parseMode(s string) (*uint32, error) {
-	if s == "" {
-		return nil, nil
-	}
-	n, err := strconv.ParseUint(s, 8, 32)
-	if err != nil || n > 0o7777 {
-		return nil, fmt.Errorf("invalid mode %q: want an octal number from 0 to 07777", s)
-	}
-	mode := uint32(n)
-	return &mode, nil
 }
 
 func (c *copier) copyAll(ctx context.Context, sel *Selection) error {
@@ -130,10 +116,7 @@ func inline(f planner.File) (*Selection, match) {
 // copyMatch copies one match to the destination, which may have to be made, be
 // a directory that the match goes into, or what the match replaces.
 func (c *copier) copyMatch(sel *Selection, m match) error {
-	perm := uint32(dirMode)
-	if c.mode != nil {
-		perm = *c.mode & 0o777
-	}
+	perm := c.mode.parents()
 	into := c.op.Dest
 	if !strings.HasSuffix(into, "/") && !strings.HasSuffix(into, "/.") {
 		into = path.Dir(into)
@@ -264,8 +247,8 @@ func (w *writer) dressed(e *layer.Entry) layer.Entry {
 	if w.own != nil {
 		d.UID, d.GID = w.own.uid, w.own.gid
 	}
-	if w.mode != nil && d.Type != layer.Symlink {
-		d.Mode = *w.mode
+	if d.Type != layer.Symlink {
+		d.Mode = w.mode.apply(d.Mode, d.Type == layer.Dir)
 	}
 	return d
 }

@@ -2,6 +2,7 @@ package fileop_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
@@ -210,8 +211,8 @@ func TestMissingSourceIsNotExist(t *testing.T) {
 	}
 }
 
-func TestChmodIsOctal(t *testing.T) {
-	for mode, ok := range map[string]bool{"0": true, "7777": true, "10000": false, "8": false, "-1": false, "u+x": false} {
+func TestChmod(t *testing.T) {
+	for mode, ok := range map[string]bool{"0": true, "7777": true, "10000": false, "8": false, "-1": false, "u+x": true, "x": false, "u": false, "+": true, "u+q": false} {
 		op := planner.Copy{Sources: []string{"f"}, Dest: "/", Chmod: mode}
 		files := contents{}
 		_, err := runCopy(t, op, layer.NewStack(newLayer(t, files, "f =1")), layer.NewStack(), files)
@@ -219,6 +220,41 @@ func TestChmodIsOctal(t *testing.T) {
 			t.Errorf("mode %q: %v", mode, err)
 		}
 	}
+}
+
+func TestChmodInLetters(t *testing.T) {
+	for _, tt := range []struct {
+		mode      string
+		file, dir uint32 // of 0640 and 0755
+	}{
+		{"u=rwX,go=rX", 0o644, 0o755},
+		{"+x", 0o751, 0o755},
+		{"g=u,o=", 0o660, 0o770},
+		{"a-r", 0o200, 0o311},
+		{"u+s,g+s", 0o6640, 0o6755},
+		{"go-rwx,u+w", 0o600, 0o700},
+		{"+t", 0o1640, 0o1755},
+		{"o+s", 0o640, 0o755},
+		{"=", 0, 0},
+		{"g+u-w", 0o640, 0o755},
+		{"o=g,g-r", 0o604, 0o715},
+	} {
+		files := contents{}
+		src := layer.NewStack(newLayer(t, files, "s/f 640 =1\ns/d/ 755"))
+		got, err := runCopy(t, planner.Copy{Sources: []string{"s"}, Dest: "/new", Chmod: tt.mode}, src, layer.NewStack(), files)
+		want := fmt.Sprintf("new/ 755 0:0\nnew/d/ %o 0:0\nnew/f %o 0:0 =1\n", tt.dir, tt.file)
+		if err != nil || got != want {
+			t.Errorf("%s: got %v\n%swant\n%s", tt.mode, err, got, want)
+		}
+	}
+}
+
+func TestNamesNeedATree(t *testing.T) {
+	files := contents{}
+	src := layer.NewStack(newLayer(t, files, "f =1"))
+	op := planner.Copy{Sources: []string{"f"}, Dest: "/", Chown: "app"}
+	_, err := runCopy(t, op, src, layer.NewStack(), files)
+	checkError(t, err, "empty tree")
 }
 
 func TestMkdir(t *testing.T) {

@@ -58,7 +58,7 @@ func (s *Selection) writeEntry(w *fieldWriter, e *layer.Entry, groups map[linkKe
 		kind = layer.File
 	}
 	w.number(uint64(kind))
-	if s.op.Chmod == "" && kind != layer.Symlink {
+	if s.modes && kind != layer.Symlink {
 		w.number(uint64(e.Mode))
 	}
 	if s.op.Chown == "" {

@@ -24,7 +24,7 @@ type owner struct{ uid, gid int }
 // findOwner resolves user[:group]. A number, and "root", stands for itself, and
 // as a user for the group of the same number too; a name is looked up in the
 // tree's /etc/passwd or /etc/group and, as with BuildKit, stands for root where
-// it is not there.
+// it is not there, and is an error where there is no tree.
 func findOwner(ctx context.Context, spec string, dst Tree) (*owner, error) {
 	if spec == "" {
 		return nil, nil
@@ -76,6 +76,9 @@ func parseID(s string) (int, bool) {
 
 // findName gives parse the user file at name, where the tree has one.
 func findName(ctx context.Context, dst Tree, name string, parse func(io.Reader) error) (err error) {
+	if dst.View.Len() == 0 {
+		return errors.New("a name cannot be resolved in an empty tree: use a number")
+	}
 	real, err := resolve(dst.View.Lookup, name)
 	if errors.Is(err, syscall.ENOTDIR) {
 		return nil

@@ -31,6 +31,7 @@ type Selection struct {
 	entries []layer.Entry
 	links   map[linkKey]bool // groups of hard links; whether the first name is one of them
 	layers  func(string) (int, bool)
+	modes   bool   // the source's modes flow into the result
 	heredoc []byte // of a selection that is a file from the recipe
 }
 
@@ -60,11 +61,15 @@ type failer interface{ Err() error }
 // A src that reads lazily may have the methods Preload(path string), called when
 // all below path is wanted, and Err() error, which says whether what it answered is true.
 func Select(op planner.Copy, src layer.View) (*Selection, error) {
-	s := &Selection{op: op, links: map[linkKey]bool{}}
+	mode, err := parseChmod(op.Chmod)
+	if err != nil {
+		return nil, err
+	}
+	s := &Selection{op: op, modes: mode.keeps(), links: map[linkKey]bool{}}
 	if l, ok := src.(interface{ Layer(string) (int, bool) }); ok {
 		s.layers = l.Layer
 	}
-	err := s.resolve(src)
+	err = s.resolve(src)
 	if f, ok := src.(failer); ok && f.Err() != nil {
 		return nil, f.Err()
 	}

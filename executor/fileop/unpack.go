@@ -204,7 +204,7 @@ func (u *unpacker) create(h *tar.Header, dir *node, base string) (*node, error) 
 	switch h.Typeflag {
 	case tar.TypeDir:
 		e.Type = layer.Dir
-	case tar.TypeReg, tar.TypeGNUSparse:
+	case tar.TypeReg:
 		at, digest, err := u.spool.add(u.tar)
 		e.Type, e.Size, e.Digest = layer.File, at.size, digest
 		return u.tree.put(dir, base, e, at), err
@@ -223,7 +223,7 @@ func (u *unpacker) create(h *tar.Header, dir *node, base string) (*node, error) 
 	case tar.TypeLink:
 		return u.link(h, dir, base)
 	default:
-		return nil, fmt.Errorf("tar member of unknown type %q", h.Typeflag)
+		return nil, fmt.Errorf("unhandled tar header type %q", h.Typeflag) // GNU's sparse files too, as with BuildKit
 	}
 	return u.tree.put(dir, base, e, nil), nil
 }
