@@ -51,9 +51,11 @@ var layers = map[string]string{
 
 	"internal/container": "executor/sandbox executor/network snapshot image image/store image/layer internal/sys",
 
-	".":            "parser planner executor cache snapshot image internal/depot internal/progress internal/diag",
-	"internal/cli": "*",
-	"cmd/builder":  "internal/cli executor/sandbox",
+	".":               "parser planner executor cache snapshot image internal/depot internal/progress internal/diag",
+	"internal/bench":  "",
+	"internal/nofile": "",
+	"internal/cli":    "*",
+	"cmd/builder":     "internal/cli executor/sandbox",
 }
 
 // heavy are imports that cost start-up time or bring what is refused elsewhere,
