@@ -8,8 +8,10 @@ import (
 
 // triggers puts the ONBUILD instructions of a stage's base in front of its own,
 // once. It reports whether they copy from something that may have to be resolved.
+// An image that is only copied from runs no triggers, so they can ask for no
+// images either: otherwise two images could name each other for ever.
 func (p *plan) triggers(s *stage) (more bool, err error) {
-	if s.triggered {
+	if s.triggered || s.loose {
 		return false, nil
 	}
 	s.triggered = true
