@@ -387,17 +387,26 @@ func (b *builder) prepareKernel() error {
 	return sys.SetMount(host, unix.MOUNT_ATTR_RDONLY|quiet, true)
 }
 
-// mountKernel mounts /proc and /sys, which show the new process's own namespaces.
-func (b *builder) mountKernel() {
-	b.move("mount at /proc", b.newFS("proc", quiet), b.file(b.kernel["proc"]))
-	if b.hostSys != nil {
-		b.move("mount at /sys", b.file(b.hostSys), b.file(b.kernel["sys"]))
-		return
+// openKernel makes the file systems that show the new process's own namespaces.
+// In a user namespace the kernel lets that happen only where it sees one that hides nothing,
+// so it comes before the host's are out of sight.
+func (b *builder) openKernel() {
+	b.proc = b.newFS("proc", quiet)
+	switch {
+	case b.hostSys != nil:
+		b.sys = b.file(b.hostSys)
+	default:
+		b.sys = b.newFS("sysfs", quiet|unix.MOUNT_ATTR_RDONLY)
 	}
-	b.move("mount at /sys", b.newFS("sysfs", quiet|unix.MOUNT_ATTR_RDONLY), b.file(b.kernel["sys"]))
-	if b.machine.cgroup2 {
-		fs := b.newFS("cgroup2", quiet|unix.MOUNT_ATTR_RDONLY)
-		b.call("mount at /sys/fs/cgroup", unix.SYS_MOVE_MOUNT, fs, b.str(""), atCwd(), b.str("/sys/fs/cgroup"),
-			num(unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+// mountKernel mounts /proc and /sys.
+func (b *builder) mountKernel() {
+	b.move("mount at /proc", b.proc, b.file(b.kernel["proc"]))
+	b.move("mount at /sys", b.sys, b.file(b.kernel["sys"]))
+	if b.machine.cgroup2 && b.hostSys == nil {
+		// Good to have, and refused by some machines.
+		b.call("mount at /sys/fs/cgroup", unix.SYS_MOUNT, b.str("cgroup"), b.str("/sys/fs/cgroup"), b.str("cgroup2"),
+			num(unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), num(0)).tolerate = anyError
 	}
 }

@@ -12,10 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cloneArgs is struct clone_args: clone3(2).
-type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
-}
+// cloneArgs is struct clone_args of clone3(2), by the places that are used.
+type cloneArgs [11]uint64
+
+const (
+	cloneFlags     = 0
+	cloneSignal    = 4
+	cloneStack     = 5
+	cloneStackSize = 6
+)
 
 // rawRun is what a process that shares this one's memory executes, and where it says how it
 // went. The layout is known to rawStart.
@@ -68,8 +73,10 @@ func startRaw(p *program, flags uintptr) (_ *os.Process, err error) {
 	stack := make([]byte, 4096)
 	run := &rawRun{ops: &ops[0], count: int64(len(ops)), slots: new([maxSlots]uint64)}
 	args := &cloneArgs{
-		flags: uint64(flags) | unix.CLONE_VM | clearSignals, exitSignal: uint64(unix.SIGCHLD),
-		stack: uint64(uintptr(unsafe.Pointer(&stack[0]))), stackSize: uint64(len(stack)),
+		cloneFlags:     uint64(flags) | unix.CLONE_VM | clearSignals,
+		cloneSignal:    uint64(unix.SIGCHLD),
+		cloneStack:     uint64(uintptr(unsafe.Pointer(&stack[0]))),
+		cloneStackSize: uint64(len(stack)),
 	}
 	pid := rawStart(args, unsafe.Sizeof(*args), run)
 	if pid < 0 {

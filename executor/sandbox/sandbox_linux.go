@@ -109,6 +109,8 @@ type builder struct {
 	mqueue   *os.File
 	console  *os.File
 	status   arg
+	proc     arg
+	sys      arg
 	master   *os.File
 	stdio    [3]*os.File
 	pipes    []*os.File // those of stdio that nobody else has
@@ -146,7 +148,11 @@ func (b *builder) write() error {
 	if err := b.givePipes(); err != nil {
 		return err
 	}
+	if b.machine.cgroup2 {
+		b.flags |= unix.CLONE_NEWCGROUP
+	}
 	b.network()
+	b.openKernel()
 	b.enterRoot()
 	b.mountKernel()
 	b.attach()

@@ -83,7 +83,7 @@ func (b *bench) fresh(t *testing.T) *bench {
 
 func (b *bench) spec(args ...string) *sandbox.Spec {
 	return &sandbox.Spec{
-		Root: sandbox.Root{Lower: []string{b.lower}, Upper: b.upper, Work: b.work, Writable: true},
+		Root: sandbox.Root{Lower: []string{b.lower}, Upper: b.upper, Work: b.work, Writable: true, UserXattr: os.Getenv(userNSEnv) != ""},
 		Args: args,
 		Env:  []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
 	}
