@@ -19,6 +19,7 @@ import (
 	"builder/image"
 	"builder/internal/diag"
 	"builder/internal/pull"
+	"builder/parser"
 	"builder/planner"
 )
 
@@ -95,14 +96,25 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if f.quiet {
 		f.progress.value = "quiet"
 	}
+	var input *input
+	if contextArg != "-" {
+		// A recipe with faults changes nothing on disk.
+		if input, err = openInput(g, f.file, contextArg); err != nil {
+			return err
+		}
+		if _, err := parser.Parse(input.recipe); err != nil {
+			return err
+		}
+	}
 	m, err := openMachine(ctx, g)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	input, err := openInput(ctx, g, m, f.file, contextArg)
-	if err != nil {
-		return err
+	if input == nil {
+		if input, err = m.openStdin(ctx, g.in, f.file); err != nil {
+			return err
+		}
 	}
 	remote, err := m.registry()
 	if err != nil {
@@ -307,11 +319,8 @@ type input struct {
 	archive *source.Context
 }
 
-// openInput reads the recipe and finds the context.
-func openInput(ctx context.Context, g *globals, m *machine, file, contextArg string) (*input, error) {
-	if contextArg == "-" {
-		return m.openStdin(ctx, g.in, file)
-	}
+// openInput reads the recipe and finds the context in a directory.
+func openInput(g *globals, file, contextArg string) (*input, error) {
 	fi, err := os.Stat(contextArg)
 	switch {
 	case err != nil && strings.Contains(contextArg, "://"):

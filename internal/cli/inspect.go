@@ -18,7 +18,7 @@ import (
 
 // inspected is an image under docker's field names.
 type inspected struct {
-	ID           string `json:"Id"`
+	Id           string //nolint:revive,staticcheck // docker's name, which templates use
 	RepoTags     []string
 	RepoDigests  []string
 	Parent       string
@@ -139,7 +139,7 @@ func (m *machine) inspect(ctx context.Context, text string) (inspected, error) {
 		return inspected{}, err
 	}
 	i := inspected{
-		ID: string(found.ID), RepoTags: []string{}, RepoDigests: []string{}, Author: c.Author, Config: c.Config,
+		Id: string(found.ID), RepoTags: []string{}, RepoDigests: []string{}, Author: c.Author, Config: c.Config,
 		Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, OsVersion: c.OSVersion, Size: found.Size(),
 		RootFS:   inspectedRoot{Type: c.RootFS.Type, Layers: c.RootFS.DiffIDs},
 		Metadata: inspectedMetadata{Origin: string(found.Origin), Made: found.Made, Source: found.Source},
