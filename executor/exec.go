@@ -160,4 +160,3 @@ func rlimits(list []planner.Ulimit) []sandbox.Rlimit {
 	}
 	return out
 }
-

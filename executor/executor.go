@@ -164,6 +164,9 @@ func (r *run) step(ctx context.Context, ref planner.StepRef) error {
 			result.chain = append(result.chain, image.ForeignContent(id))
 		}
 		result.base = len(result.chain)
+		v := progress.Vertex{ID: fmt.Sprintf("from %d", ref), Name: s.Name}
+		r.Progress.Progress(progress.Started{Vertex: v, Time: now()})
+		r.Progress.Progress(progress.Finished{Vertex: v, Time: now()})
 		return nil
 	case planner.Context:
 		files, err := r.Contexts.Context(ctx, op)
@@ -202,7 +205,7 @@ func (r *run) fetch(ctx context.Context, ref planner.StepRef) ([]image.Layer, er
 	if base == nil {
 		return nil, nil
 	}
-	v := progress.Vertex{ID: "image " + base.Digest.String(), Name: "FROM " + base.Reference}
+	v := progress.Vertex{ID: "pull " + base.Digest.String() + image.FormatPlatform(base.Platform), Name: "[internal] pull " + base.Reference}
 	layers, err := r.Bases.Layers(ctx, *base, v)
 	if err != nil {
 		return nil, err

@@ -122,10 +122,19 @@ func (r *run) lookUp(ctx context.Context, s *planner.Step, p cache.Parts) (image
 	if err != nil {
 		return image.ContentDigest{}, false, err
 	}
+	if here && !rec.Trusted {
+		// The machine went down after the layer was written: it may be torn.
+		if here, err = r.Depot.Verify(ctx, rec.Layer); err != nil {
+			return image.ContentDigest{}, false, err
+		}
+		if here {
+			err = r.Cache.Replace(p.Key(), rec)
+		}
+	}
 	if !here {
 		return image.ContentDigest{}, false, r.Cache.Forget(p.Key())
 	}
-	return rec.Layer, true, nil
+	return rec.Layer, true, err
 }
 
 // record remembers what the keys gave.

@@ -157,12 +157,10 @@ func (m *machine) importTar(ctx context.Context, in io.Reader, o importOptions) 
 	if err != nil {
 		return "", err
 	}
-	for _, tag := range o.tags {
-		if _, err := m.store.Tag(ctx, store.Name{Reference: tag, ID: rec.ID, Platform: rec.Platform}); err != nil {
-			return "", err
-		}
+	if err := m.tag(ctx, rec, o.tags); err != nil {
+		return "", err
 	}
-	return rec.ID, nil
+	return rec.ID, m.cache.Sync(ctx)
 }
 
 // readImport copies the tar into blob and checks it while it passes.

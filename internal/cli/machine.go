@@ -8,12 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"builder/cache"
 	"builder/executor/sandbox"
 	"builder/executor/source"
 	"builder/image/store"
 	"builder/internal/depot"
+	"builder/internal/progress"
 	"builder/snapshot"
 	"builder/snapshot/overlay"
 	"builder/snapshot/plain"
@@ -34,6 +37,7 @@ type machine struct {
 	sandbox   *sandbox.Sandbox
 	depot     *depot.Depot
 
+	wrote    atomic.Bool  // something that should survive a crash of the machine
 	release  func() error // of the hold on blobs
 	contexts []*source.Context
 	files    []*cache.Files
@@ -170,9 +174,16 @@ func (m *machine) snapshotKind() (string, error) {
 	return kind, err
 }
 
-// Close lets go of everything. Temporary files go with the lease.
+// sweepTime bounds what a command spends on cleaning up after others.
+const sweepTime = 2 * time.Second
+
+// Close lets go of everything. Temporary files go with the lease; what dead
+// processes left is removed. The command has answered by now.
 func (m *machine) Close() error {
 	var errs []error
+	if m.lease != nil && m.wrote.Load() {
+		errs = append(errs, m.cache.Sync(context.Background()))
+	}
 	for _, c := range m.contexts {
 		errs = append(errs, c.Close())
 	}
@@ -184,8 +195,28 @@ func (m *machine) Close() error {
 	}
 	if m.lease != nil {
 		errs = append(errs, m.lease.Close())
+		ctx, cancel := context.WithTimeout(context.Background(), sweepTime)
+		defer cancel()
+		errs = append(errs, m.cache.Sweep(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// noting returns a sink that notices steps which were not answered from the
+// cache: what they wrote is worth a sync.
+func (m *machine) noting(sink progress.Sink) progress.Sink { return noting{m, sink} }
+
+type noting struct {
+	m    *machine
+	sink progress.Sink
+}
+
+// Progress implements progress.Sink.
+func (n noting) Progress(e progress.Event) {
+	if f, ok := e.(progress.Finished); ok && !f.Cached && f.Err == nil && strings.HasPrefix(f.Vertex.ID, "step ") {
+		n.m.wrote.Store(true)
+	}
+	n.sink.Progress(e)
 }
 
 // path is a path in the root directory.

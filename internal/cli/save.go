@@ -133,7 +133,7 @@ func (m *machine) load(ctx context.Context, in io.Reader, want image.Platform, q
 			return err
 		}
 	}
-	return nil
+	return m.cache.Sync(ctx)
 }
 
 // spool copies an archive, decompressed, into a file without a name.

@@ -16,6 +16,7 @@ import (
 	"builder/image"
 	"builder/image/layer"
 	"builder/image/store"
+	"builder/snapshot"
 )
 
 // sealed is a file below "tars": what is remembered of a layer's tar with
@@ -143,6 +144,47 @@ func (d *Depot) writeTar(ctx context.Context, w io.Writer, l image.Layer) error 
 		return err
 	}
 	return errors.Join(layer.WriteTar(ctx, w, ix, layer.NewTarSource(blob), l.Stamps), blob.Close())
+}
+
+// Verify reads all of a layer's files and reports whether they are what its
+// index says. What is not is forgotten: the layer is gone then.
+func (d *Depot) Verify(ctx context.Context, c image.ContentDigest) (bool, error) {
+	m, err := d.meta(c)
+	if errors.Is(err, ErrGone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = d.writeTar(ctx, io.Discard, image.Layer{Content: c, Stamps: make([]int64, m.Reach+1)})
+	if err == nil {
+		return true, nil
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	return false, d.forget(ctx, c)
+}
+
+// forget removes what is known of a layer, and its trees.
+func (d *Depot) forget(ctx context.Context, c image.ContentDigest) error {
+	marks, err := os.ReadDir(d.path(c, "trees"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("forget layer %s: %w", c, err)
+	}
+	var ids []snapshot.ID
+	for _, mark := range marks {
+		if id, err := snapshot.ParseID(mark.Name()); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	if err := errors.Join(d.snaps.Remove(ctx, ids...), os.RemoveAll(d.path(c))); err != nil {
+		return fmt.Errorf("forget layer %s: %w", c, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.indexes, c)
+	return nil
 }
 
 // Tar opens the uncompressed tar of an image's layer. What is read is
