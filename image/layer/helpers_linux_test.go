@@ -2,9 +2,9 @@ package layer
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
@@ -245,10 +245,7 @@ func (s *scribbler) one() {
 	switch s.r.IntN(14) {
 	case 0, 1, 2:
 		path := s.fresh()
-		data := make([]byte, s.r.IntN(3)*s.r.IntN(90_000))
-		for i := range data {
-			data[i] = byte(s.r.Uint32())
-		}
+		data := bytes.Repeat(binary.LittleEndian.AppendUint64(nil, s.r.Uint64()), s.r.IntN(3)*s.r.IntN(12_000))
 		s.check(os.WriteFile(path, data, 0o600))
 		s.check(os.Chmod(path, []fs.FileMode{0o644, 0o755, 0o600, 0o755 | fs.ModeSetuid, 0o444}[s.r.IntN(5)]))
 		s.touch(path)
@@ -342,27 +339,3 @@ func copyTree(t testing.TB, from, to string) {
 		t.Fatal(err)
 	}
 }
-
-func sameEntries(t testing.TB, what string, got, want []Entry) {
-	t.Helper()
-	for i := range max(len(got), len(want)) {
-		switch {
-		case i >= len(got):
-			t.Fatalf("%s: %+v is missing", what, want[i])
-		case i >= len(want):
-			t.Fatalf("%s: %+v is too much", what, got[i])
-		case fmt.Sprintf("%+v", got[i]) != fmt.Sprintf("%+v", want[i]):
-			t.Fatalf("%s: entry %d\n got %+v\nwant %+v", what, i, got[i], want[i])
-		}
-	}
-}
-
-func withoutTimes(entries []Entry) []Entry {
-	list := slices.Clone(entries)
-	for i := range list {
-		list[i].Mtime = 0
-	}
-	return list
-}
-
-func byPath(a, b Entry) int { return cmp.Compare(a.Path, b.Path) }

@@ -186,3 +186,5 @@ func sameStack(t *testing.T, got, want View) {
 	}
 	walk("")
 }
+
+func overlayOf(lower ...string) sys.Overlay { return sys.Overlay{Lower: lower} }
