@@ -38,7 +38,8 @@ func (s *stage) runText(args []string) string {
 	return strings.Join(append(vars, args...), " ")
 }
 
-// copyText is how history shows COPY and ADD.
+// copyText is how history shows COPY and ADD: with the paths as they were
+// written, variables replaced.
 func copyText(add bool, op Copy, dest string) string {
 	var b strings.Builder
 	b.WriteString("COPY")

@@ -62,7 +62,7 @@ func (p *plan) runStep(s *stage, r *parser.Run, trigger bool) error {
 
 // copyStep plans COPY and ADD.
 func (p *plan) copyStep(s *stage, c *parser.Copy, from *stage, trigger bool) error {
-	op, dest, err := p.copyOp(s, c)
+	op, text, err := p.copyOp(s, c)
 	if err != nil {
 		return err
 	}
@@ -82,12 +82,12 @@ func (p *plan) copyStep(s *stage, c *parser.Copy, from *stage, trigger bool) err
 		Name: p.name(s, upper(replaced(p.lex, c.Text, s.env)), trigger),
 	})
 	s.layer("fileop target")
-	s.commit(copyText(c.Add, op, dest)+" # buildkit", true)
+	s.commit(text+" # buildkit", true)
 	return nil
 }
 
-// copyOp returns the op of COPY or ADD and its destination as the history shows it.
-func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, dest string, err error) {
+// copyOp returns the op of COPY or ADD and what the history says of it.
+func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, text string, err error) {
 	if op.Chown, err = p.word(c.Chown, s.env, &c.Place); err != nil {
 		return op, "", err
 	}
@@ -97,7 +97,8 @@ func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, dest string, err error
 	if op.Sources, err = p.words(c.Sources, s.env, &c.Place); err != nil {
 		return op, "", err
 	}
-	if dest, err = p.word(c.Dest, s.env, &c.Place); err != nil {
+	dest, err := p.word(c.Dest, s.env, &c.Place)
+	if err != nil {
 		return op, "", err
 	}
 	for _, f := range c.Files {
@@ -117,9 +118,15 @@ func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, dest string, err error
 			return op, "", err
 		}
 	}
+	text = copyText(c.Add, op, dest)
+	for i, source := range op.Sources {
+		if op.Sources[i] = strings.TrimPrefix(path.Clean("/"+source), "/"); op.Sources[i] == "" {
+			op.Sources[i] = "."
+		}
+	}
 	op.Unpack = c.Unpack
 	op.Dest = s.destination(dest)
-	return op, dest, nil
+	return op, text, nil
 }
 
 // contextStep is the build context.

@@ -19,12 +19,13 @@ const scratch = "scratch"
 
 // stage is a stage of the recipe, or an image that only a COPY names.
 type stage struct {
-	parser.Place        // of FROM, or of the COPY
-	ref          string // what it begins with
-	id           string // its name or its number
-	shown        string // its name in the names of steps; may be empty
-	loose        bool   // named by a COPY alone
-	base         *stage // nil for an image and for scratch
+	parser.Place           // of FROM, or of the COPY
+	ref          string    // what it begins with
+	at           diag.Span // where the recipe says that
+	id           string    // its name or its number
+	shown        string    // its name in the names of steps; may be empty
+	loose        bool      // named by a COPY alone
+	base         *stage    // nil for an image and for scratch
 	commands     []command
 	deps         []dependency
 	noCache      bool
@@ -73,7 +74,7 @@ type dependency struct {
 // open makes the stages of the recipe and joins those that begin with another.
 func (p *plan) open() error {
 	for i, from := range p.recipe.Stages {
-		s := &stage{Place: from.Place, id: from.Name, shown: from.Name}
+		s := &stage{Place: from.Place, at: from.Find(from.Base), id: from.Name, shown: from.Name}
 		s.root = None
 		var err error
 		if s.ref, err = p.word(from.Base, p.global, &from.Place); err != nil {
@@ -208,7 +209,7 @@ func (p *plan) source(s *stage, c *command) error {
 		}
 		c.from = p.stages[number]
 	} else if c.from, ok = p.byName[strings.ToLower(in.From)]; !ok {
-		c.from = &stage{Place: in.Place, ref: in.From, id: in.From, loose: true}
+		c.from = &stage{Place: in.Place, at: in.FindFlag("--from", in.From), ref: in.From, id: in.From, loose: true}
 		c.from.root = None
 		p.add(c.from)
 	}
@@ -305,7 +306,7 @@ func (p *plan) bottom(s *stage, reached bool) error {
 	}
 	ref, err := image.ParseReference(s.ref)
 	if err != nil {
-		return diag.Errorf(s.Find(s.ref), "%s", err)
+		return diag.Errorf(s.at, "%s", err)
 	}
 	if !reached {
 		return nil
@@ -316,7 +317,7 @@ func (p *plan) bottom(s *stage, reached bool) error {
 	name := Name{Reference: ref, Platform: platforms.FormatAll(s.platform)}
 	pin, ok := p.pins[name]
 	if !ok {
-		p.want(Wanted{Name: name, Platform: s.platform, Span: s.Find(s.ref), Near: p.near(s.ref)})
+		p.want(Wanted{Name: name, Platform: s.platform, Span: s.at, Near: p.near(s.ref)})
 		return nil
 	}
 	s.resolved, s.done = true, s.loose
