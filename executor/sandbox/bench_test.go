@@ -3,6 +3,7 @@ package sandbox_test
 import (
 	"os"
 	"testing"
+	"time"
 
 	"builder/executor/sandbox"
 )
@@ -26,13 +27,17 @@ func BenchmarkStart(b *testing.B) {
 			name = "init"
 		}
 		b.Run(name, func(b *testing.B) {
+			best := time.Hour
 			for b.Loop() {
 				root := sandbox.Root{Lower: lower, Upper: b.TempDir(), Work: b.TempDir(), Writable: true}
+				began := time.Now()
 				err := s.Run(b.Context(), &sandbox.Spec{Root: root, Args: []string{"/bin/true"}, Init: init})
 				if err != nil {
 					b.Fatal(err)
 				}
+				best = min(best, time.Since(began))
 			}
+			b.ReportMetric(float64(best.Microseconds()), "µs/best")
 		})
 	}
 }

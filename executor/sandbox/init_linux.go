@@ -23,6 +23,11 @@ func runInit(ops []op, im *image) int {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 125
 	}
+	// The Go runtime would give the command the limit that this process had at first.
+	var files syscall.Rlimit
+	if err := errors.Join(syscall.Getrlimit(unix.RLIMIT_NOFILE, &files), syscall.Setrlimit(unix.RLIMIT_NOFILE, &files)); err != nil {
+		return 125
+	}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	pid, failed := startCommand(ops, im)

@@ -20,7 +20,6 @@ type Process struct {
 	copies  sync.WaitGroup
 	copyErr [2]error
 	copying int
-	ended   chan struct{}
 	stopped func() bool
 	ctx     context.Context //nolint:containedctx // what ends the process is what Wait has to tell
 }
@@ -44,7 +43,7 @@ func (s *Sandbox) Start(ctx context.Context, spec *Spec) (_ *Process, err error)
 		return nil, errors.New("no command to run")
 	}
 	b := &builder{program: newProgram(spec.Args[0]), Sandbox: s, spec: spec, flags: namespaces, kernel: map[string]*os.File{}}
-	p := &Process{ended: make(chan struct{}), ctx: ctx}
+	p := &Process{ctx: ctx}
 	defer b.closeOpen()
 	defer func() {
 		if err == nil {
@@ -70,14 +69,16 @@ func (s *Sandbox) Start(ctx context.Context, spec *Spec) (_ *Process, err error)
 		return nil, err
 	}
 	p.root, p.master = b.root, b.master
+	p.stopped = context.AfterFunc(ctx, p.kill)
 	if len(p.root.stubs) == 0 {
 		// Nothing to clean up: let go of the root, so that it ends with the process.
-		if err := p.root.close(); err != nil {
-			return nil, errors.Join(err, p.process.Kill())
-		}
 		p.root = nil
+		if err := b.root.dir.Close(); err != nil {
+			p.kill()
+			b.closeOpen()
+			return nil, errors.Join(err, p.Wait())
+		}
 	}
-	p.stopped = context.AfterFunc(ctx, func() { p.kill() })
 	return p, nil
 }
 
@@ -94,7 +95,6 @@ func (p *Process) Wait() error {
 	state, err := p.process.Wait()
 	cancelled := !p.stopped()
 	p.copies.Wait()
-	close(p.ended)
 	errs := []error{err, p.copyErr[0], p.copyErr[1]}
 	if p.root != nil {
 		errs = append(errs, p.root.close())
