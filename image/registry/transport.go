@@ -24,6 +24,10 @@ const (
 	// longestPause is how long a registry may make us wait; who says longer is
 	// taken to have said no.
 	longestPause = time.Minute
+	// A registry that says nothing for so long says nothing. After a blob was sent
+	// to it, it may have to store that first.
+	answerTimeout = time.Minute
+	uploadTimeout = 10 * time.Minute
 )
 
 // newTransport returns the way to one host.
@@ -41,7 +45,10 @@ func newTransport(host string, s Settings) (http.RoundTripper, error) {
 		return nil, fmt.Errorf("registry %s: %w", host, err)
 	}
 	base.TLSClientConfig = config
-	t := &schemes{base: base, host: host}
+	base.ResponseHeaderTimeout = answerTimeout
+	patient := base.Clone()
+	patient.ResponseHeaderTimeout = uploadTimeout
+	t := &schemes{base: base, patient: patient, host: host}
 	insecure := s.Insecure != nil && *s.Insecure
 	switch {
 	case s.HTTP != nil && *s.HTTP:
@@ -50,7 +57,8 @@ func newTransport(host string, s Settings) (http.RoundTripper, error) {
 		// docker asks for https first; a handshake that fails on each start buys
 		// nothing, since a server says at once that it wants TLS.
 		t.order = []string{"http", "https"}
-		config.InsecureSkipVerify = config.RootCAs == nil && s.Insecure == nil || insecure
+		skip := config.RootCAs == nil && s.Insecure == nil || insecure
+		base.TLSClientConfig.InsecureSkipVerify, patient.TLSClientConfig.InsecureSkipVerify = skip, skip
 	case insecure:
 		t.order = []string{"https", "http"}
 	default:
@@ -85,9 +93,10 @@ func tlsConfig(s Settings) (*tls.Config, error) {
 // to it, and sends the others that way. Other hosts (the realm of a token, the
 // place that a blob is redirected to) are left as they are.
 type schemes struct {
-	base  *http.Transport
-	host  string
-	order []string // what to try; the first is the guess
+	base    *http.Transport
+	patient *http.Transport // for requests that send something
+	host    string
+	order   []string // what to try; the first is the guess
 
 	mu    sync.Mutex
 	known string
@@ -96,16 +105,16 @@ type schemes struct {
 // RoundTrip implements [http.RoundTripper].
 func (s *schemes) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Host != s.host {
-		return s.base.RoundTrip(req)
+		return s.send(req)
 	}
 	s.mu.Lock()
 	known := s.known
 	s.mu.Unlock()
 	if known != "" {
-		return s.base.RoundTrip(withScheme(req, known))
+		return s.send(withScheme(req, known))
 	}
 	for i, scheme := range s.order {
-		resp, err := s.base.RoundTrip(withScheme(req, scheme))
+		resp, err := s.send(withScheme(req, scheme))
 		last := i == len(s.order)-1 || req.Body != nil && req.Body != http.NoBody
 		wrong := err != nil && isPlain(err) || err == nil && scheme == "http" && wantsTLS(resp)
 		if wrong && !last {
@@ -122,6 +131,13 @@ func (s *schemes) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	return nil, fmt.Errorf("no way to %s", s.host)
+}
+
+func (s *schemes) send(req *http.Request) (*http.Response, error) {
+	if req.Body != nil && req.Body != http.NoBody {
+		return s.patient.RoundTrip(req)
+	}
+	return s.base.RoundTrip(req)
 }
 
 func withScheme(req *http.Request, scheme string) *http.Request {
