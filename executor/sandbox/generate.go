@@ -7,7 +7,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +23,7 @@ const private = "983041 breakpoint\n983042 cacheflush\n983045 set_tls\n"
 func main() {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/sys").Output()
 	if err != nil {
-		log.Fatal(err)
+		fail(err)
 	}
 	for arch, second := range compat {
 		var b bytes.Buffer
@@ -32,7 +31,7 @@ func main() {
 		fmt.Fprintf(&b, "const nativeCalls = `%s`\n\n", table(strings.TrimSpace(string(dir)), arch))
 		fmt.Fprintf(&b, "const compatCalls = `%s`\n", table(strings.TrimSpace(string(dir)), second))
 		if err := os.WriteFile("calls_linux_"+arch+".go", b.Bytes(), 0o644); err != nil {
-			log.Fatal(err)
+			fail(err)
 		}
 	}
 }
@@ -40,7 +39,7 @@ func main() {
 func table(dir, arch string) string {
 	text, err := os.ReadFile(filepath.Join(dir, "unix", "zsysnum_linux_"+arch+".go"))
 	if err != nil {
-		log.Fatal(err)
+		fail(err)
 	}
 	var b strings.Builder
 	for _, m := range regexp.MustCompile(`(?m)^\tSYS_(\w+)\s*= (\d+)$`).FindAllStringSubmatch(string(text), -1) {
@@ -50,4 +49,9 @@ func table(dir, arch string) string {
 		b.WriteString(private)
 	}
 	return b.String()
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
