@@ -68,7 +68,7 @@ func (p *plan) word(text string, vars env, at *parser.Place) (string, error) {
 	if err != nil {
 		return "", diag.Errorf(at.Find(text), "%s", err)
 	}
-	return word, nil
+	return word, limit(word, at)
 }
 
 // words is like word for every text of a list.
@@ -106,7 +106,18 @@ func raw(text string, vars env, at *parser.Place) (string, error) {
 	if err != nil {
 		return "", diag.Errorf(at.Span, "heredoc: %s", err)
 	}
-	return word, nil
+	return word, limit(word, at)
+}
+
+// maxWord bounds what a word may grow to: variables that hold each other twice
+// over double with every line.
+const maxWord = 4 << 20
+
+func limit(word string, at *parser.Place) error {
+	if len(word) > maxWord {
+		return diag.Errorf(at.Span, "with its variables replaced this is longer than %d MiB", maxWord>>20)
+	}
+	return nil
 }
 
 // globals evaluates the ARGs before the first FROM, with those that describe

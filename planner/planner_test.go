@@ -289,6 +289,13 @@ func TestATargetThatIsNotThereIsNamed(t *testing.T) {
 	}
 }
 
+func TestVariablesDoNotGrowWithoutBound(t *testing.T) {
+	_, err := plan(t, "FROM base\nENV A=aaaaaaaa\n"+strings.Repeat("ENV A=$A$A\n", 64), planner.Options{})
+	if err == nil || !strings.Contains(err.Error(), "longer than 4 MiB") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // FuzzPlan holds that no recipe makes planning panic or go on for ever, and that
 // graphs keep their promises.
 func FuzzPlan(f *testing.F) {
