@@ -89,7 +89,7 @@ func (c *chmod) operation(who uint32, text string) (rest string, ok bool) {
 		return "", false
 	}
 	change := modeChange{op: op, who: who}
-	pending, special := op == '=', who == 0 || who&^otherBits != 0
+	clears, special := op == '=', who == 0 || who&^otherBits != 0
 	for rest = text[1:]; rest != ""; rest = rest[1:] {
 		switch letter := rest[0]; letter {
 		case 'r':
@@ -114,24 +114,28 @@ func (c *chmod) operation(who uint32, text string) (rest string, ok bool) {
 				change.bits |= sticky
 			}
 		case 'u', 'g', 'o':
-			if change.bits != 0 || change.execute {
-				c.changes = append(c.changes, change)
-			}
+			c.finish(change, false)
 			c.changes = append(c.changes, modeChange{op: op, who: change.who, from: letter})
-			change.bits, change.execute, pending = 0, false, false
+			change.bits, change.execute, clears = 0, false, false
 		default:
-			c.finish(change, pending)
+			c.finish(change, clears)
 			return rest, letter == '+' || letter == '-' || letter == '='
 		}
 	}
-	c.finish(change, pending)
+	c.finish(change, clears)
 	return "", true
 }
 
-// finish appends a change that does something.
-func (c *chmod) finish(change modeChange, pending bool) {
-	if change.bits != 0 || change.execute || pending {
+// finish appends what has been read: the bits, if there are any or the operator
+// has to clear, and then X, which only ever sets.
+func (c *chmod) finish(change modeChange, clears bool) {
+	execute := change.execute
+	change.execute = false
+	if change.bits != 0 || clears {
 		c.changes = append(c.changes, change)
+	}
+	if execute {
+		c.changes = append(c.changes, modeChange{op: '+', who: change.who, execute: true})
 	}
 }
 

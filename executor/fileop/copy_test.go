@@ -238,6 +238,7 @@ func TestChmodInLetters(t *testing.T) {
 		{"=", 0, 0},
 		{"g+u-w", 0o640, 0o755},
 		{"o=g,g-r", 0o604, 0o715},
+		{"u=gX", 0o440, 0o555},
 	} {
 		files := contents{}
 		src := layer.NewStack(newLayer(t, files, "s/f 640 =1\ns/d/ 755"))
