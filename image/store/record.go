@@ -114,6 +114,7 @@ func (s *Store) add(ctx context.Context, r Record, config []byte) (Record, error
 
 // merge joins what is known of one image from two sides.
 func merge(old, r Record) Record {
+	r.Layers = slices.Clone(r.Layers) // the caller's
 	for i, l := range old.Layers {
 		// A layer that was made here can be made again; one that arrived is its
 		// blob. The first is better known.

@@ -223,7 +223,7 @@ func (m *machine) flat(ctx context.Context, img made, use func(*layer.Index, lay
 // writeTree writes an image's files as one tar.
 func (m *machine) writeTree(ctx context.Context, img made, w io.Writer) error {
 	return m.flat(ctx, img, func(ix *layer.Index, src layer.Source) error {
-		return layer.WriteTar(ctx, w, ix, src, nil)
+		return layer.WriteTar(ctx, w, ix.Portable(), src, nil)
 	})
 }
 

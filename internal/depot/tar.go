@@ -64,7 +64,7 @@ func (d *Depot) WriteTar(ctx context.Context, ix *layer.Index, src layer.Source,
 	if err != nil {
 		return c, err
 	}
-	if err := layer.WriteTar(ctx, blob, ix, src, l.Stamps); err != nil {
+	if err := layer.WriteTar(ctx, blob, ix.Portable(), src, l.Stamps); err != nil {
 		return c, errors.Join(err, blob.Discard())
 	}
 	desc, err := blob.Commit()
@@ -133,7 +133,7 @@ func (d *Depot) writeTar(ctx context.Context, w io.Writer, l image.Layer) error 
 		if err != nil {
 			return fmt.Errorf("layer %s: %w", l.Content, err)
 		}
-		return errors.Join(layer.WriteTar(ctx, w, ix, src, l.Stamps), src.Close())
+		return errors.Join(layer.WriteTar(ctx, w, ix.Portable(), src, l.Stamps), src.Close())
 	}
 	diffID, ok := d.tar(l.Content)
 	if !ok {
@@ -143,7 +143,7 @@ func (d *Depot) writeTar(ctx context.Context, w io.Writer, l image.Layer) error 
 	if err != nil {
 		return err
 	}
-	return errors.Join(layer.WriteTar(ctx, w, ix, layer.NewTarSource(blob), l.Stamps), blob.Close())
+	return errors.Join(layer.WriteTar(ctx, w, ix.Portable(), layer.NewTarSource(blob), l.Stamps), blob.Close())
 }
 
 // Verify reads all of a layer's files and reports whether they are what its
