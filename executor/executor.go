@@ -44,8 +44,8 @@ type Options struct {
 	Jobs int
 	// Temp is for files of this run, Logs for the output of steps, which outlives it.
 	Temp, Logs string
-	// Epoch, where it is set, takes the place of all stamps: SOURCE_DATE_EPOCH, in
-	// seconds.
+	// Epoch, where it is set, takes the place of all stamps, before what the graph
+	// says: SOURCE_DATE_EPOCH, in seconds.
 	Epoch *int64
 }
 
@@ -73,6 +73,10 @@ type result struct {
 // the depot.
 func Run(ctx context.Context, g *planner.Graph, o Options) (*image.Image, error) {
 	r := &run{Options: o, graph: g, slots: make(chan struct{}, max(o.Jobs, 1)), results: make([]result, len(g.Steps))}
+	if r.Epoch == nil && g.Result.Epoch != nil {
+		seconds := g.Result.Epoch.Unix()
+		r.Epoch = &seconds
+	}
 	for i := range r.results {
 		r.results[i].done = make(chan struct{})
 	}

@@ -248,15 +248,16 @@ func asked(o planner.Options) image.Platform {
 	return o.BuildPlatform
 }
 
-// epoch is SOURCE_DATE_EPOCH, from the build arguments or the environment.
+// epoch is SOURCE_DATE_EPOCH of the environment; as a build argument it reaches
+// the plan, which outranks it.
 func (f *buildFlags) epoch() (*int64, error) {
-	text, ok := os.LookupEnv("SOURCE_DATE_EPOCH")
 	for _, arg := range f.buildArgs {
-		if value, is := strings.CutPrefix(arg, "SOURCE_DATE_EPOCH="); is {
-			text, ok = value, true
+		if strings.HasPrefix(arg, "SOURCE_DATE_EPOCH=") {
+			return nil, nil
 		}
 	}
-	if !ok || text == "" {
+	text := os.Getenv("SOURCE_DATE_EPOCH")
+	if text == "" {
 		return nil, nil
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
