@@ -2,6 +2,8 @@ package cli
 
 import (
 	"encoding/csv"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -129,6 +131,21 @@ func (o *output) check(text string) error {
 	}
 	if o.dest == "" && (o.kind == "oci" || o.kind == "tar") {
 		o.dest = "-"
+	}
+	if o.tar && o.dest != "" && o.dest != "-" && o.kind != "local" {
+		return checkFile(o.dest)
+	}
+	return nil
+}
+
+// checkFile refuses, before anything is built, a file that cannot be written.
+func checkFile(dest string) error {
+	if fi, err := os.Stat(dest); err == nil && fi.IsDir() {
+		return usage("--output: %q is a directory, and the output is a file", dest).WithHint("give dest a file's name")
+	}
+	dir := filepath.Dir(dest)
+	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
+		return usage("--output: the directory %q is not there", dir).WithHint("mkdir -p %s", dir)
 	}
 	return nil
 }
