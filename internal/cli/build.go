@@ -127,7 +127,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		Ignore:   input.ignore,
 		Plan:     plan,
 		Resolver: bases,
-		Executor: m.executor(input, bases, m.noting(view), f.jobs, epoch),
+		Executor: m.executor(ctx, input, bases, m.noting(view), f.jobs, epoch),
 	})
 	var done []delivered
 	if err == nil {

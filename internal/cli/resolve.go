@@ -52,23 +52,25 @@ func (r resolver) Layers(ctx context.Context, op planner.Image, v progress.Verte
 var _ executor.Bases = resolver{}
 
 // executor returns what a build runs with.
-func (m *machine) executor(in *input, bases executor.Bases, sink progress.Sink, jobs int, epoch *int64) executor.Options {
+func (m *machine) executor(ctx context.Context, in *input, bases executor.Bases, sink progress.Sink, jobs int, epoch *int64) executor.Options {
 	return executor.Options{
 		Cache: m.cache, Depot: m.depot, Snapshots: m.snapshots, Sandbox: m.sandbox, Bases: bases,
-		Contexts: &contexts{m: m, in: in, sink: sink}, Progress: sink, Jobs: jobs,
+		Contexts: &contexts{command: ctx, m: m, in: in}, Progress: sink, Jobs: jobs,
 		Temp: m.lease.Dir(), Logs: filepath.Join(m.dir, "logs"), Epoch: epoch,
 	}
 }
 
 // contexts opens the build context.
 type contexts struct {
-	m    *machine
-	in   *input
-	sink progress.Sink
+	// command is how long an opened context lives: longer than the step that asks
+	// for it first.
+	command context.Context //nolint:containedctx // see above
+	m       *machine
+	in      *input
 }
 
 // Context implements executor.Contexts.
-func (c *contexts) Context(ctx context.Context, op planner.Context) (*source.Context, error) {
+func (c *contexts) Context(_ context.Context, op planner.Context) (*source.Context, error) {
 	if c.in.archive != nil {
 		return c.in.archive, nil
 	}
@@ -88,8 +90,7 @@ func (c *contexts) Context(ctx context.Context, op planner.Context) (*source.Con
 		return nil, err
 	}
 	c.m.files = append(c.m.files, files)
-	// The digests that are learnt are saved after the build: it does not end with this step.
-	opened, err := source.OpenContext(context.WithoutCancel(ctx), dir, op.Ignore, digests{files})
+	opened, err := source.OpenContext(c.command, dir, op.Ignore, digests{files})
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,17 @@ func (s Span) excerpt() string {
 	}
 	to = max(to, from)
 	carets := strings.Repeat("^", max(1, utf8.RuneCountInString(strings.TrimRight(text[from:to], " \t"))))
-	return fmt.Sprintf("%4d | %s\n     | %s%s\n", s.Start.Line, text, blank(text[:from]), carets)
+	return fmt.Sprintf("%4d | %s\n     | %s%s\n", s.Start.Line, printable(text), blank(text[:from]), carets)
+}
+
+// printable replaces what would move a terminal's cursor or change its state.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0) {
+			return utf8.RuneError
+		}
+		return r
+	}, text)
 }
 
 // blank returns white space as wide as text, keeping its tabs.
