@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -150,7 +151,7 @@ func sendBlob(ctx context.Context, repo *remote.Repository, d image.Descriptor, 
 		if err != nil {
 			return nil, openError{err}
 		}
-		return &sending{ReadCloser: body, options: o, blob: d}, nil
+		return &sending{Reader: body, close: sync.OnceValue(body.Close), options: o, blob: d}, nil
 	}
 	if from, ok := o.Known[d.Digest]; ok && from != repo.Reference.Repository {
 		err := repo.Mount(ctx, d, from, content)
@@ -172,18 +173,22 @@ func sendBlob(ctx context.Context, repo *remote.Repository, d image.Descriptor, 
 
 // sending reports what has been read of a body.
 type sending struct {
-	io.ReadCloser
+	io.Reader
+	close   func() error
 	options PushOptions
 	blob    image.Descriptor
 	sent    int64
 }
 
 func (s *sending) Read(p []byte) (int, error) {
-	n, err := s.ReadCloser.Read(p)
+	n, err := s.Reader.Read(p)
 	s.sent += int64(n)
 	s.options.report(s.blob, s.sent, false)
 	return n, err
 }
+
+// Close closes the blob once, though a request closes its body and so do we.
+func (s *sending) Close() error { return s.close() }
 
 // report tells the sink how far a blob has come.
 func (o PushOptions) report(d image.Descriptor, current int64, done bool) {

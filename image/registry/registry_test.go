@@ -91,7 +91,20 @@ func (b blobs) Open(_ context.Context, d image.Descriptor) (io.ReadCloser, error
 	if !ok {
 		return nil, fmt.Errorf("no blob %s", d.Digest)
 	}
-	return io.NopCloser(bytes.NewReader(data)), nil
+	return &once{Reader: bytes.NewReader(data)}, nil
+}
+
+// once may be closed once, as a file may.
+type once struct {
+	io.Reader
+	closed atomic.Bool
+}
+
+func (o *once) Close() error {
+	if o.closed.Swap(true) {
+		return os.ErrClosed
+	}
+	return nil
 }
 
 // export makes an image for a platform whose layers are the texts. They are no
