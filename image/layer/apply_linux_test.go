@@ -167,7 +167,11 @@ func TestForeignLayers(t *testing.T) {
 			belowTree(t, plain)
 			below := scanAll(t, lower)
 
-			apply(t, plain, data, ApplyOptions{})
+			if _, err := Apply(t.Context(), plain, bytes.NewReader(data), ApplyOptions{}); errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+				t.Skip("a directory that the tar does not list belongs to root")
+			} else if err != nil {
+				t.Fatal(err)
+			}
 			sameListing(t, "applied", listing(t, plain), want)
 
 			o := ApplyOptions{Whiteouts: WhiteoutsTrusted, Below: NewStack(below), Open: opener(lower)}

@@ -105,16 +105,13 @@ func (h *hasher) digest(ctx context.Context, c *change) (err error) {
 func (h *hasher) read(ctx context.Context, f sys.File, c *change) error {
 	h.whole.Reset()
 	var bare hash.Hash // without the time in the header
-	for done := int64(0); ; {
+	for done := int64(0); done < c.entry.Size; {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
 		n, err := f.Read(h.buf)
 		if errors.Is(err, io.EOF) {
-			if done != c.entry.Size {
-				return fmt.Errorf("%s: %w", c.entry.Path, ErrChanged)
-			}
-			break
+			return fmt.Errorf("%s: %w", c.entry.Path, ErrChanged)
 		}
 		if err != nil {
 			return err
@@ -131,7 +128,9 @@ func (h *hasher) read(ctx context.Context, f sys.File, c *change) error {
 			bare.Write(h.buf[:n])
 		}
 		h.whole.Write(h.buf[:n])
-		done += int64(n)
+		if done += int64(n); done > c.entry.Size {
+			return fmt.Errorf("%s: %w", c.entry.Path, ErrChanged)
+		}
 	}
 	h.whole.Sum(c.entry.Digest[:0])
 	if bare != nil {

@@ -27,11 +27,11 @@ func tree(t testing.TB, items ...string) string {
 		var err error
 		switch {
 		case link:
-			path, err = name, os.Symlink(target, filepath.Join(root, name))
+			err = os.Symlink(target, filepath.Join(root, name))
 		case file:
 			err = os.WriteFile(filepath.Join(root, path), []byte(data), 0o644)
 		default:
-			path, err = strings.TrimSuffix(path, "/"), os.MkdirAll(filepath.Join(root, path), 0o755)
+			err = os.MkdirAll(filepath.Join(root, path), 0o755)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -269,7 +269,7 @@ func TestACopiedUpCompiledFileIsUnchanged(t *testing.T) {
 	}
 }
 
-// deepTree has about n small files.
+// manyFiles makes a tree of n small files.
 func manyFiles(tb testing.TB, n int) string {
 	tb.Helper()
 	root := tb.TempDir()
