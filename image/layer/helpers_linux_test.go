@@ -231,8 +231,8 @@ func (s *scribbler) fresh() string {
 
 func (s *scribbler) touch(path string) {
 	s.now++
-	ts := []unix.Timespec{{Sec: s.now, Nsec: s.r.Int64N(2) * 5}, {Sec: s.now, Nsec: s.r.Int64N(2) * 5}}
-	s.check(unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, unix.AT_SYMLINK_NOFOLLOW))
+	ts := unix.NsecToTimespec(s.now*1e9 + s.r.Int64N(2)*5)
+	s.check(unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW))
 }
 
 func (s *scribbler) scribble(n int) {
