@@ -11,6 +11,7 @@ import (
 
 	"builder/image"
 	"builder/image/registry"
+	"builder/image/store"
 	"builder/internal/progress"
 	"builder/internal/pull"
 )
@@ -167,5 +168,9 @@ func (m *machine) push(ctx context.Context, img image.Image, config []byte, ref 
 	if err != nil {
 		return desc, err
 	}
-	return desc, m.store.AddManifest(ctx, packed.Config.Digest, desc.Digest)
+	err = m.store.AddManifest(ctx, packed.Config.Digest, desc.Digest)
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil // build --push sends what the store does not have
+	}
+	return desc, err
 }
