@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,6 +57,9 @@ type run struct {
 	slots   chan struct{}
 	results []result
 	tars    []bool // by step: its layer is written straight to a tar
+
+	mu      sync.Mutex
+	fetched map[*planner.Image][]image.Layer
 }
 
 // result is what a step made: a tree, or for a context its files.
@@ -72,7 +76,7 @@ type result struct {
 // Run executes the graph and returns the image that it makes. Its layers are in
 // the depot.
 func Run(ctx context.Context, g *planner.Graph, o Options) (*image.Image, error) {
-	r := &run{Options: o, graph: g, slots: make(chan struct{}, max(o.Jobs, 1)), results: make([]result, len(g.Steps))}
+	r := &run{Options: o, graph: g, slots: make(chan struct{}, max(o.Jobs, 1)), results: make([]result, len(g.Steps)), fetched: map[*planner.Image][]image.Layer{}}
 	if r.Epoch == nil && g.Result.Epoch != nil {
 		seconds := g.Result.Epoch.Unix()
 		r.Epoch = &seconds
@@ -203,19 +207,38 @@ func (r *run) root(ref planner.StepRef) *planner.Image {
 	return nil
 }
 
-// fetch makes sure that the layers of the base image below a tree are here.
+// fetch makes sure that the layers of the base image below a tree are here. Each
+// base is asked for once, by the first step that needs its files.
 func (r *run) fetch(ctx context.Context, ref planner.StepRef) ([]image.Layer, error) {
 	base := r.root(ref)
 	if base == nil {
 		return nil, nil
 	}
+	r.mu.Lock()
+	layers, ok := r.fetched[base]
+	r.mu.Unlock()
+	if ok {
+		return layers, nil
+	}
+	layers, err := r.bring(ctx, base)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fetched[base] = layers
+	return layers, nil
+}
+
+// bring has a base's layers fetched and makes them known to the depot.
+func (r *run) bring(ctx context.Context, base *planner.Image) ([]image.Layer, error) {
 	v := progress.Vertex{ID: "pull " + base.Digest.String() + image.FormatPlatform(base.Platform), Name: "[internal] pull " + base.Reference}
 	layers, err := r.Bases.Layers(ctx, *base, v)
 	if err != nil {
 		return nil, err
 	}
 	for _, l := range layers {
-		if _, err := r.Depot.AddBase(l); err != nil {
+		if _, err := r.Depot.AddBase(ctx, l); err != nil {
 			return nil, err
 		}
 	}

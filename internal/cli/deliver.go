@@ -193,12 +193,12 @@ func (m *machine) writeFile(dest string, write func(io.Writer) error) error {
 
 // chain makes the layers of an image known to the depot and returns the tree's
 // name there.
-func (m *machine) chain(layers []image.Layer) ([]image.ContentDigest, error) {
+func (m *machine) chain(ctx context.Context, layers []image.Layer) ([]image.ContentDigest, error) {
 	chain := make([]image.ContentDigest, len(layers))
 	for i, l := range layers {
 		chain[i] = l.Content
 		if l.Foreign() {
-			if _, err := m.depot.AddBase(l); err != nil {
+			if _, err := m.depot.AddBase(ctx, l); err != nil {
 				return nil, err
 			}
 		}
@@ -208,7 +208,7 @@ func (m *machine) chain(layers []image.Layer) ([]image.ContentDigest, error) {
 
 // flat opens an image's files as one layer.
 func (m *machine) flat(ctx context.Context, img made, use func(*layer.Index, layer.Source) error) error {
-	chain, err := m.chain(img.Layers)
+	chain, err := m.chain(ctx, img.Layers)
 	if err != nil {
 		return err
 	}

@@ -172,7 +172,8 @@ func newRmi(g *globals) *cobra.Command {
 		Args:    between(1, -1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
-				var errs []error
+				// This process needs no blob: its hold would keep what it removes.
+				errs := []error{m.letGo()}
 				for _, arg := range args {
 					removed, err := m.store.Remove(ctx, arg, store.RemoveOptions{Force: force, KeepUntagged: noPrune})
 					for _, line := range removed.Lines() {

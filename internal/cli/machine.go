@@ -190,9 +190,7 @@ func (m *machine) Close() error {
 	for _, f := range m.files {
 		errs = append(errs, f.Close())
 	}
-	if m.release != nil {
-		errs = append(errs, m.release())
-	}
+	errs = append(errs, m.letGo())
 	if m.lease != nil {
 		errs = append(errs, m.lease.Close())
 		ctx, cancel := context.WithTimeout(context.Background(), sweepTime)
@@ -200,6 +198,16 @@ func (m *machine) Close() error {
 		errs = append(errs, m.cache.Sweep(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// letGo ends the hold on the store's blobs.
+func (m *machine) letGo() error {
+	if m.release == nil {
+		return nil
+	}
+	release := m.release
+	m.release = nil
+	return release()
 }
 
 // noting returns a sink that notices steps which were not answered from the

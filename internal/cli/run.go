@@ -130,7 +130,7 @@ func (m *machine) run(ctx context.Context, name string, want image.Platform, pol
 	if err != nil {
 		return container.StatusFailed, err
 	}
-	chain, err := m.chain(layers)
+	chain, err := m.chain(ctx, layers)
 	if err != nil {
 		return container.StatusFailed, err
 	}

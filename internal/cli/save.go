@@ -58,7 +58,7 @@ func (m *machine) packed(ctx context.Context, name string, docker bool) (image.E
 	if err != nil {
 		return image.Export{}, err
 	}
-	if _, err := m.chain(img.Layers); err != nil {
+	if _, err := m.chain(ctx, img.Layers); err != nil {
 		return image.Export{}, err
 	}
 	form := image.Form{}

@@ -34,8 +34,18 @@ func (d *Depot) mark(c image.ContentDigest, id snapshot.ID) error {
 // the identity it has in a chain: as a base, its bytes are its content. Its
 // files are unpacked when somebody reads them. The layer is a blob that came
 // from elsewhere, or one that another build made here.
-func (d *Depot) AddBase(l image.Layer) (image.ContentDigest, error) {
+func (d *Depot) AddBase(ctx context.Context, l image.Layer) (image.ContentDigest, error) {
 	c := image.ForeignContent(l.DiffID)
+	if m, err := d.meta(c); err == nil && m.Foreign != nil {
+		ok, err := d.Has(ctx, c)
+		if ok || err != nil {
+			return c, err
+		}
+		// It was known by a blob, or by a layer, that is not here any more.
+		if err := os.Remove(d.path(c, "meta")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return c, fmt.Errorf("layer %s: %w", c, err)
+		}
+	}
 	return c, d.register(c, nil, &foreign{DiffID: l.DiffID, Layer: l})
 }
 
