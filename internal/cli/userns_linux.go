@@ -24,6 +24,9 @@ const insideEnv = "BUILDER_INSIDE_USERNS"
 // subordinate IDs of the user, where the user is not root already. Then the
 // command runs in a second process, whose status it returns; inside is false.
 func (g *globals) asRoot() (inside bool, err error) {
+	if err := waitForIDs(); err != nil {
+		return false, err
+	}
 	if os.Geteuid() == 0 {
 		return true, nil
 	}
@@ -45,7 +48,7 @@ func (g *globals) asRoot() (inside bool, err error) {
 	}
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), insideEnv+"=1", "BUILDER_ROOT="+root)
+	cmd.Env = append(os.Environ(), insideEnv+"="+insideWaits, "BUILDER_ROOT="+root)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{wait}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
@@ -159,9 +162,28 @@ func subordinate(path string, me *user.User) ([][2]int, error) {
 	return ranges, nil
 }
 
-// waitForIDs blocks the process inside until its IDs are mapped.
+// The values of insideEnv: the process waits for its IDs, and has them.
+const (
+	insideWaits = "1"
+	insideReady = "2"
+)
+
+// waitForIDs blocks the process inside until its IDs are mapped, and then
+// executes the program anew: one that was executed before it was root has none of
+// root's capabilities.
 func waitForIDs() error {
-	if os.Getenv(insideEnv) == "" {
+	switch os.Getenv(insideEnv) {
+	case insideReady:
+		// Gaining capabilities forgot the signal.
+		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+			return fmt.Errorf("follow parent: %w", err)
+		}
+		if os.Getppid() == 1 {
+			return &exitError{status: 1} // it is gone already
+		}
+		return nil
+	case insideWaits:
+	default:
 		return nil
 	}
 	begin := os.NewFile(3, "begin")
@@ -173,5 +195,15 @@ func waitForIDs() error {
 	if n != 1 {
 		return &exitError{status: 1} // the other process says why
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("wait for the user namespace: %w", err)
+	}
+	if err := os.Setenv(insideEnv, insideReady); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own binary: %w", err)
+	}
+	return fmt.Errorf("enter user namespace: %w", unix.Exec(self, os.Args, os.Environ()))
 }
