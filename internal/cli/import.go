@@ -17,6 +17,7 @@ import (
 	"builder/image"
 	"builder/image/layer"
 	"builder/image/store"
+	"builder/internal/decompress"
 	"builder/internal/diag"
 	"builder/parser"
 	"builder/planner"
@@ -164,13 +165,21 @@ func (m *machine) importTar(ctx context.Context, in io.Reader, o importOptions) 
 }
 
 // readImport copies the tar into blob and checks it while it passes.
-func readImport(ctx context.Context, in io.Reader, blob io.Writer) (image.Layer, *layer.Index, error) {
+func readImport(ctx context.Context, in io.Reader, blob io.Writer) (_ image.Layer, _ *layer.Index, err error) {
 	buffered := bufio.NewReader(in)
 	compression, err := sniff(buffered)
 	if err != nil {
 		return image.Layer{}, nil, err
 	}
-	raw := io.TeeReader(buffered, blob)
+	whole := io.NopCloser(buffered)
+	if compression == image.Uncompressed {
+		// Layers are not packed by bzip2 or xz: such a tar is kept as it was before.
+		if whole, err = decompress.NewReader(buffered); err != nil {
+			return image.Layer{}, nil, err
+		}
+	}
+	defer func() { err = errors.Join(err, whole.Close()) }()
+	raw := io.TeeReader(whole, blob)
 	tar, err := store.Decompress(raw)
 	if err != nil {
 		return image.Layer{}, nil, err
