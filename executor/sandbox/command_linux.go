@@ -53,6 +53,9 @@ func (b *builder) openTerminal(pts *os.File) error {
 	if _, _, e := unix.Syscall(unix.SYS_IOCTL, master.Fd(), unix.TIOCSPTLCK, uintptr(unsafe.Pointer(&unlock))); e != 0 {
 		return os.NewSyscallError("unlock terminal", e)
 	}
+	if err := setWindow(master, b.spec.Rows, b.spec.Columns); err != nil {
+		return err
+	}
 	fd, _, e := unix.Syscall(unix.SYS_IOCTL, master.Fd(), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if e != 0 {
 		return os.NewSyscallError("open terminal", e)

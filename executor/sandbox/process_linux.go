@@ -64,9 +64,18 @@ func (s *Sandbox) Start(ctx context.Context, spec *Spec) (_ *Process, err error)
 	if err := b.write(); err != nil {
 		return nil, err
 	}
+	guard, err := s.guard()
+	if err != nil {
+		return nil, err
+	}
 	p.process, err = start(b.program, b.flags, spec)
 	if err != nil {
 		return nil, err
+	}
+	if err := guard.watch(p.process.Pid); err != nil {
+		p.kill()
+		_, werr := p.process.Wait()
+		return nil, errors.Join(err, werr)
 	}
 	p.root, p.master = b.root, b.master
 	p.stopped = context.AfterFunc(ctx, p.kill)
@@ -125,7 +134,11 @@ func (p *Process) Terminal() *os.File { return p.master }
 
 // Resize tells the terminal how large its window is.
 func (p *Process) Resize(rows, columns uint16) error {
-	err := unix.IoctlSetWinsize(int(p.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
+	return setWindow(p.master, rows, columns)
+}
+
+func setWindow(master *os.File, rows, columns uint16) error {
+	err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
 	return os.NewSyscallError("set window size", err)
 }
 

@@ -45,6 +45,9 @@ type Spec struct {
 	// Terminal gives the process a terminal of its own in place of the three; its
 	// other end is [Process.Terminal].
 	Terminal bool
+	// Rows and Columns are the size of the terminal's window when the command
+	// starts; 0 if nobody knows. [Process.Resize] changes it.
+	Rows, Columns uint16
 	// Init puts a process in front of the command that forwards signals and collects orphans.
 	Init bool
 }

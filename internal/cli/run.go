@@ -42,6 +42,9 @@ func newRun(g *globals) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &exitError{status: container.StatusFailed, err: flagError(cmd, err)}
+	})
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
 	fl.BoolVar(&f.rm, "rm", false, "remove the container when it has ended (it always is)")

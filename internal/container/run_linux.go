@@ -115,6 +115,9 @@ func (r *Runner) start(ctx context.Context, s *sandbox.Spec, spec *Spec, streams
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	defer signal.Stop(signals)
+	if spec.Terminal && streams.In != nil {
+		s.Rows, s.Columns, _ = sys.WindowSize(streams.In)
+	}
 	p, err := r.Sandbox.Start(context.WithoutCancel(ctx), s)
 	if notExecuted := (*sandbox.CommandError)(nil); errors.As(err, &notExecuted) {
 		return notExecuted.Code, err
@@ -197,9 +200,6 @@ func resize(p *sandbox.Process, in *os.File) error {
 // user's terminal back.
 func connect(p *sandbox.Process, spec *Spec, streams Streams, beside *sync.WaitGroup) (restore func() error, err error) {
 	restore = func() error { return nil }
-	if err := resize(p, streams.In); err != nil {
-		return nil, err
-	}
 	if spec.Interactive && streams.In != nil {
 		if restore, err = sys.MakeRaw(streams.In); err != nil {
 			return nil, err
