@@ -48,6 +48,9 @@ func Main() int {
 	root := newRoot(s)
 	root.SetArgs(os.Args[1:])
 	err := root.ExecuteContext(ctx)
+	if exit, ok := errors.AsType[*exitError](err); ok && exit.err == nil {
+		return exit.status // a command's own, whatever signals it got
+	}
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errInterrupted) {
 		fmt.Fprintln(s.err, "builder: interrupted")
 		return 130
