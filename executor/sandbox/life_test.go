@@ -81,7 +81,12 @@ func TestParent(t *testing.T) {
 		t.Skip("only as a child of TestKilledParent")
 	}
 	b := newBench(t)
-	s := b.spec("sh", "-c", "echo ready; exec sleep "+marker)
+	command := "echo ready; exec sleep " + marker
+	if os.Getenv("SANDBOX_TEST_SETUID") != "" {
+		// The kernel forgets the signal at the parent's death where a process changes its user.
+		command = "exec setuidgid app sh -c '" + command + "'"
+	}
+	s := b.spec("sh", "-c", command)
 	s.Init = os.Getenv("SANDBOX_TEST_INIT") != ""
 	s.User = os.Getenv("SANDBOX_TEST_USER")
 	s.Stdout = os.Stdout
@@ -95,7 +100,7 @@ func TestKilledParent(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	for i, env := range []string{"X=", "SANDBOX_TEST_INIT=1", "SANDBOX_TEST_USER=1000"} {
+	for i, env := range []string{"X=", "SANDBOX_TEST_INIT=1", "SANDBOX_TEST_USER=1000", "SANDBOX_TEST_SETUID=1"} {
 		marker := fmt.Sprint(987600000 + os.Getpid()%10000*10 + i)
 		c := exec.Command("/proc/self/exe", "-test.run=^TestParent$", "-test.v")
 		dir := t.TempDir()

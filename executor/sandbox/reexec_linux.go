@@ -42,6 +42,9 @@ type image struct {
 // Init becomes the step if this process was started to be one, and then never returns.
 // It must be the first thing that main does.
 func Init() {
+	if len(os.Args) == 1 && os.Args[0] == guardName {
+		os.Exit(becomeGuard())
+	}
 	if len(os.Args) != 1 || os.Args[0] != reexecName {
 		return
 	}

@@ -18,6 +18,8 @@ type Sandbox struct {
 	dir     string
 	stubs   string
 	filter  func() ([]bpfInstruction, error)
+	guard   func() (*guard, error) // started by the first step
+	guarded *guard
 	machine machine
 }
 
@@ -40,6 +42,10 @@ func Open(dir string) (*Sandbox, error) {
 		return nil, err
 	}
 	s := &Sandbox{dir: dir, stubs: filepath.Join(dir, "stubs"), filter: sync.OnceValues(defaultFilter)}
+	s.guard = sync.OnceValues(func() (g *guard, err error) {
+		s.guarded, err = startGuard()
+		return s.guarded, err
+	})
 	if err := os.MkdirAll(filepath.Join(s.stubs, "etc"), 0o755); err != nil {
 		return nil, err
 	}
@@ -54,6 +60,14 @@ func Open(dir string) (*Sandbox, error) {
 	}
 	s.machine, err = lookAround()
 	return s, err
+}
+
+// Close ends what the sandbox has started beside the steps. None is running.
+func (s *Sandbox) Close() error {
+	if s.guarded == nil {
+		return nil
+	}
+	return s.guarded.close()
 }
 
 // lookAround finds out about the machine.

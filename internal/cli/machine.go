@@ -190,6 +190,9 @@ func (m *machine) Close() error {
 	for _, f := range m.files {
 		errs = append(errs, f.Close())
 	}
+	if m.sandbox != nil {
+		errs = append(errs, m.sandbox.Close())
+	}
 	errs = append(errs, m.letGo())
 	if m.lease != nil {
 		errs = append(errs, m.lease.Close())
