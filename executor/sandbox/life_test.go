@@ -84,7 +84,7 @@ func TestParent(t *testing.T) {
 	command := "echo ready; exec sleep " + marker
 	if os.Getenv("SANDBOX_TEST_SETUID") != "" {
 		// The kernel forgets the signal at the parent's death where a process changes its user.
-		command = "exec setuidgid app sh -c '" + command + "'"
+		command = "exec su -s /bin/sh app -c '" + command + "'"
 	}
 	s := b.spec("sh", "-c", command)
 	s.Init = os.Getenv("SANDBOX_TEST_INIT") != ""
@@ -113,8 +113,12 @@ func TestKilledParent(t *testing.T) {
 			t.Fatal(err)
 		}
 		said := bufio.NewScanner(out)
-		for said.Scan() && said.Text() != "ready" {
-			continue
+		ready := false
+		for !ready && said.Scan() {
+			ready = said.Text() == "ready"
+		}
+		if !ready {
+			t.Fatalf("%s: the command did not begin", env)
 		}
 		if err := c.Process.Kill(); err != nil {
 			t.Fatal(err)
