@@ -84,6 +84,7 @@ func TestParent(t *testing.T) {
 	command := "echo ready; exec sleep " + marker
 	if os.Getenv("SANDBOX_TEST_SETUID") != "" {
 		// The kernel forgets the signal at the parent's death where a process changes its user.
+		write(t, filepath.Join(b.lower, "etc/passwd"), passwd, 0o644)
 		command = "exec su -s /bin/sh app -c '" + command + "'"
 	}
 	s := b.spec("sh", "-c", command)
