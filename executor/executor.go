@@ -85,13 +85,13 @@ func Run(ctx context.Context, g *planner.Graph, o Options) (*image.Image, error)
 		r.results[i].done = make(chan struct{})
 	}
 	r.tars = straightToTar(g)
-	group, ctx := errgroup.WithContext(ctx)
+	group, gctx := errgroup.WithContext(ctx)
 	for i := range g.Steps {
 		group.Go(func() error {
-			if err := r.wait(ctx, g.Steps[i].Inputs); err != nil {
+			if err := r.wait(gctx, g.Steps[i].Inputs); err != nil {
 				return err
 			}
-			if err := r.step(ctx, planner.StepRef(i)); err != nil {
+			if err := r.step(gctx, planner.StepRef(i)); err != nil {
 				return err
 			}
 			close(r.results[i].done)
@@ -101,7 +101,7 @@ func Run(ctx context.Context, g *planner.Graph, o Options) (*image.Image, error)
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return r.assemble(context.WithoutCancel(ctx))
+	return r.assemble(ctx)
 }
 
 // wait returns when the inputs are there.

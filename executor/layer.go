@@ -44,7 +44,11 @@ func (r *run) layer(ctx context.Context, ref planner.StepRef) error {
 	r.Progress.Progress(progress.Started{Vertex: v, Time: now()})
 	content, cached, err := r.answer(ctx, ref)
 	err = r.blame(&r.graph.Steps[ref], err)
-	r.Progress.Progress(progress.Finished{Vertex: v, Cached: cached, Err: err, Time: now()})
+	shown := err
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		shown = context.Canceled // by what went wrong elsewhere
+	}
+	r.Progress.Progress(progress.Finished{Vertex: v, Cached: cached, Err: shown, Time: now()})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"builder/internal/diag"
 	"builder/internal/progress"
 )
 
@@ -207,6 +210,8 @@ func (p *plainDisplay) finish(v *plainVertex, e progress.Finished) {
 	}
 	v.finished = true
 	switch {
+	case errors.Is(e.Err, context.Canceled):
+		p.printf("#%d CANCELED\n", v.n)
 	case e.Err != nil:
 		p.printf("#%d ERROR: %s\n", v.n, firstLine(e.Err))
 	case e.Cached:
@@ -226,7 +231,12 @@ func (p *plainDisplay) Close() error {
 	return p.err
 }
 
+// firstLine is what a list of vertices says of an error; the place in the recipe
+// is told once, at the end.
 func firstLine(err error) string {
+	if e, ok := errors.AsType[*diag.Error](err); ok {
+		return e.Message
+	}
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return line
 }
