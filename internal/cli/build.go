@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ import (
 	"builder/executor/source"
 	"builder/image"
 	"builder/internal/diag"
+	"builder/internal/progress"
 	"builder/internal/pull"
 	"builder/parser"
 	"builder/planner"
@@ -121,6 +123,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		return err
 	}
 	view := newDisplay(f.progress.value, g.err)
+	input.show(view)
 	bases := resolver{pull.New(m.store, remote, f.policy(), view)}
 	built, err := builder.Build(ctx, builder.Options{
 		Recipe:   input.recipe,
@@ -318,6 +321,21 @@ type input struct {
 	dir    string     // the context; "" for an empty one
 	// archive is the context that came as a tar, opened.
 	archive *source.Context
+}
+
+// show tells progress what was read, as BuildKit does.
+func (in *input) show(sink progress.Sink) {
+	loaded := func(name, part string, f *diag.File) {
+		v := progress.Vertex{ID: name, Name: "[internal] load " + name}
+		at := time.Now()
+		sink.Progress(progress.Started{Vertex: v, Time: at})
+		if f != nil {
+			sink.Progress(progress.Advanced{Vertex: v, Part: part, Current: int64(len(f.Text)), Done: true, Time: at})
+		}
+		sink.Progress(progress.Finished{Vertex: v, Time: at})
+	}
+	loaded("build definition from "+in.recipe.Name, "transferring dockerfile:", in.recipe)
+	loaded(".dockerignore", "transferring context:", in.ignore)
 }
 
 // openInput reads the recipe and finds the context in a directory.
