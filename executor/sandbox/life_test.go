@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"builder/executor/sandbox"
@@ -340,5 +341,21 @@ func TestInitIsOutOfReach(t *testing.T) {
 	out, err := b.output(t, s)
 	if n := strings.Count(out, "Permission denied"); n < 2 || strings.Contains(out, "test") {
 		t.Errorf("got %v: %s", err, out)
+	}
+}
+
+// The first commands of a sandbox, started at the same time, share its files
+// without taking them away from each other.
+func TestFirstCommandsAtOnce(t *testing.T) {
+	for range 15 {
+		b := newBench(t)
+		var group errgroup.Group
+		for range 6 {
+			s := b.fresh(t).spec("cat", "/etc/hosts", "/etc/resolv.conf")
+			group.Go(func() error { return b.Run(t.Context(), s) })
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

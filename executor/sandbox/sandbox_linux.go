@@ -89,7 +89,8 @@ func lookAround() (machine, error) {
 }
 
 // publish puts data into a file of the sandbox's directory and returns its path.
-// Equal files are one.
+// Equal files are one: the first. A file that another one replaced can be shown
+// nowhere any more, and whoever had just opened it could not start.
 func (s *Sandbox) publish(data []byte, mode uint32) (string, error) {
 	sum := sha256.Sum256(data)
 	name := filepath.Join(s.dir, fmt.Sprintf("file-%s-%o", hex.EncodeToString(sum[:16]), mode))
@@ -103,9 +104,12 @@ func (s *Sandbox) publish(data []byte, mode uint32) (string, error) {
 	_, err = f.Write(data)
 	err = errors.Join(err, f.Chmod(os.FileMode(mode)), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), name)
+		err = os.Link(f.Name(), name)
 	}
-	return name, err
+	if errors.Is(err, os.ErrExist) {
+		err = nil
+	}
+	return name, errors.Join(err, os.Remove(f.Name()))
 }
 
 // builder is a program being written, with all that is open for it.
