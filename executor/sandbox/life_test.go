@@ -347,7 +347,7 @@ func TestInitIsOutOfReach(t *testing.T) {
 // The first commands of a sandbox, started at the same time, share its files
 // without taking them away from each other.
 func TestFirstCommandsAtOnce(t *testing.T) {
-	for range 15 {
+	for range 8 {
 		b := newBench(t)
 		var group errgroup.Group
 		for range 6 {

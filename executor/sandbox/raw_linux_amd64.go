@@ -30,9 +30,16 @@ type rawRun struct {
 	slots  *[maxSlots]uint64
 	failed int64 // the call that failed, if ended is 1
 	ended  int64
+
+	// What follows is not known to rawStart. It is here because the new process uses it too.
+	clone cloneArgs
+	stack *[4096]byte
+	data  []byte
+	all   []op
 }
 
-//go:noescape
+// rawStart has its arguments escape to the heap: a goroutine's stack can be moved while
+// the new process writes to what is in it. So it must not be marked noescape.
 func rawStart(clone *cloneArgs, size uintptr, r *rawRun) int64
 
 // clearSignals is CLONE_CLEAR_SIGHAND: a signal must not run Go code in the new process.
@@ -66,19 +73,17 @@ func startRaw(p *program, flags uintptr) (_ *os.Process, err error) {
 	defer theirs.Close()
 	p.files[0] = theirs
 
-	ops, data := slices.Clone(p.ops), slices.Clone(p.data)
-	load(ops, data, p.pointers, uint64(uintptr(unsafe.Pointer(&data[0]))), func(i int) int { return int(p.files[i].Fd()) })
-	// A new process must be able to read what the parent's goroutine has: all of this is on the heap,
-	// where nothing is moved.
-	stack := make([]byte, 4096)
-	run := &rawRun{ops: &ops[0], count: int64(len(ops)), slots: new([maxSlots]uint64)}
-	args := &cloneArgs{
+	// All that the new process uses hangs on run, which is on the heap.
+	run := &rawRun{all: slices.Clone(p.ops), data: slices.Clone(p.data), slots: new([maxSlots]uint64), stack: new([4096]byte)}
+	run.ops, run.count = &run.all[0], int64(len(run.all))
+	load(run.all, run.data, p.pointers, uint64(uintptr(unsafe.Pointer(&run.data[0]))), func(i int) int { return int(p.files[i].Fd()) })
+	run.clone = cloneArgs{
 		cloneFlags:     uint64(flags) | unix.CLONE_VM | clearSignals,
 		cloneSignal:    uint64(unix.SIGCHLD),
-		cloneStack:     uint64(uintptr(unsafe.Pointer(&stack[0]))),
-		cloneStackSize: uint64(len(stack)),
+		cloneStack:     uint64(uintptr(unsafe.Pointer(run.stack))),
+		cloneStackSize: uint64(len(run.stack)),
 	}
-	pid := rawStart(args, unsafe.Sizeof(*args), run)
+	pid := rawStart(&run.clone, unsafe.Sizeof(run.clone), run)
 	if pid < 0 {
 		if errno := syscall.Errno(-pid); errno != unix.ENOSYS {
 			return nil, os.NewSyscallError("clone3", errno)
@@ -92,14 +97,13 @@ func startRaw(p *program, flags uintptr) (_ *os.Process, err error) {
 	// The pipe is at its end when the process has become the command, or has ended. Until then it uses
 	// this one's memory.
 	_, readErr := io.Copy(io.Discard, status)
-	runtime.KeepAlive(stack)
-	runtime.KeepAlive(data)
+	runtime.KeepAlive(run)
 	runtime.KeepAlive(p)
 	if err := errors.Join(err, readErr); err != nil {
 		return nil, err
 	}
-	for i := range ops {
-		p.ops[i].result = ops[i].result
+	for i := range run.all {
+		p.ops[i].result = run.all[i].result
 	}
 	if run.ended != 0 {
 		_, err := process.Wait()
