@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,27 +100,6 @@ func formatter(format string) (func(io.Writer, []inspected) error, error) {
 		}
 		return nil
 	}, nil
-}
-
-// parseTemplate knows the functions that docker's templates have.
-func parseTemplate(format string) (*template.Template, error) {
-	t, err := template.New("format").Funcs(template.FuncMap{
-		"json": func(v any) (string, error) {
-			var b strings.Builder
-			enc := json.NewEncoder(&b)
-			enc.SetEscapeHTML(false)
-			err := enc.Encode(v)
-			return strings.TrimSuffix(b.String(), "\n"), err
-		},
-		"join":  strings.Join,
-		"lower": strings.ToLower,
-		"upper": strings.ToUpper,
-		"split": strings.Split,
-	}).Parse(format)
-	if err != nil {
-		return nil, usage("--format: %v", err)
-	}
-	return t, nil
 }
 
 // inspect collects what is known of an image.
@@ -222,7 +200,7 @@ func printHistory(w io.Writer, r store.Record, c image.Config, quiet, noTrunc, h
 		if !noTrunc && len([]rune(by)) > 45 {
 			by = string([]rune(by)[:44]) + "…"
 		}
-		created, size := "N/A", byteCount(sizes[i])
+		created, size := "N/A", shortSize(sizes[i])
 		if h.Created != nil {
 			created = ago(*h.Created)
 			if !human {

@@ -242,10 +242,12 @@ func firstLine(err error) string {
 }
 
 // byteCount writes a size as docker does, in decimal units.
-func byteCount(n int64) string {
+func byteCount(n int64) string { return byteCountDigits(n, 4) }
+
+func byteCountDigits(n int64, digits int) string {
 	value, units := float64(n), []string{"B", "kB", "MB", "GB", "TB", "PB"}
 	for len(units) > 1 && value >= 1000 {
 		value, units = value/1000, units[1:]
 	}
-	return fmt.Sprintf("%.4g%s", value, units[0])
+	return fmt.Sprintf("%.*g%s", digits, value, units[0])
 }

@@ -43,6 +43,7 @@ func newRoot(s *streams) *cobra.Command {
 		newBuild(g), newRun(g),
 		newImages(g), newRmi(g), newTag(g), newInspect(g), newHistory(g),
 		newImport(g), newPull(g), newPush(g), newSave(g), newLoad(g),
+		newImageGroup(g),
 		newVersion(g),
 	)
 	return cmd

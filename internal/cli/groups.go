@@ -1,0 +1,32 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+// group returns a command that only has others, such as "image": docker has each
+// command of images under that, too.
+func group(use, short, example string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     use,
+		Short:   short,
+		Example: example,
+		Args:    unknownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// named gives a command another name, in the group that it is in.
+func named(cmd *cobra.Command, use string, aliases ...string) *cobra.Command {
+	cmd.Use, cmd.Aliases = use, aliases
+	return cmd
+}
+
+// newImageGroup is "builder image", docker's longer form of the commands.
+func newImageGroup(g *globals) *cobra.Command {
+	return group("image", "Manage images", "  builder image ls",
+		newBuild(g), newHistory(g), newImport(g), newInspect(g), newLoad(g), newPull(g), newPush(g), newSave(g), newTag(g),
+		named(newImages(g), "ls [OPTIONS] [NAME[:TAG]]", "list"),
+		named(newRmi(g), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"),
+	)
+}
