@@ -39,7 +39,7 @@ func (c *copier) copy(ctx context.Context, w window, e *Entry, time *int64) (err
 		}
 	}()
 	c.hash.Reset()
-	left := e.Size
+	left, ended := e.Size, false
 	if e.Pyc > 0 {
 		if err := c.header(w, r, e, time); err != nil {
 			return err
@@ -54,28 +54,39 @@ func (c *copier) copy(ctx context.Context, w window, e *Entry, time *int64) (err
 		if err != nil {
 			return err
 		}
-		n, err := io.ReadAtLeast(r, room[:min(int64(len(room)), left)], 1)
-		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("%s is shorter than it was: %w", e.Path, ErrChanged)
-		}
-		if err != nil {
-			return fmt.Errorf("read %s: %w", e.Path, err)
-		}
+		n, err := r.Read(room[:min(int64(len(room)), left)])
 		c.hash.Write(room[:n])
 		if err := w.advance(n); err != nil {
 			return err
 		}
 		left -= int64(n)
+		ended = errors.Is(err, io.EOF)
+		if ended && left > 0 {
+			return fmt.Errorf("%s is shorter than it was: %w", e.Path, ErrChanged)
+		}
+		if err != nil && !ended {
+			return fmt.Errorf("read %s: %w", e.Path, err)
+		}
 	}
+	if !ended {
+		if err := c.atEnd(r, e); err != nil {
+			return err
+		}
+	}
+	if c.hash.Sum(c.sum[:0]); c.sum != e.Digest {
+		return fmt.Errorf("%s: %w", e.Path, ErrChanged)
+	}
+	return nil
+}
+
+// atEnd asks whether a file that was read so far ends there.
+func (c *copier) atEnd(r io.Reader, e *Entry) error {
 	n, err := io.ReadFull(r, c.head[:1])
 	if n > 0 {
 		return fmt.Errorf("%s is longer than it was: %w", e.Path, ErrChanged)
 	}
 	if !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read %s: %w", e.Path, err)
-	}
-	if c.hash.Sum(c.sum[:0]); c.sum != e.Digest {
-		return fmt.Errorf("%s: %w", e.Path, ErrChanged)
 	}
 	return nil
 }

@@ -12,11 +12,18 @@ import (
 // describes.
 var ErrChanged = errors.New("file has changed")
 
-// Source gives the bytes of a layer's files. Files are asked for in the order of
-// the index, one at a time, each at most once; a file that is empty may not be
-// asked for.
+// Source gives the bytes of a layer's files. Each is asked for at most once, and
+// one that is empty perhaps never. Several goroutines open and read files at the
+// same time, about in the order of the index, unless the source is [Sequential].
 type Source interface {
 	Open(ctx context.Context, e Entry) (io.ReadCloser, error)
+}
+
+// Sequential is a source that gives files in the order of the index only, one at
+// a time.
+type Sequential interface {
+	Source
+	Sequential()
 }
 
 // NewTarSource returns the files of a tar in normal form, which is read from r
@@ -24,6 +31,11 @@ type Source interface {
 func NewTarSource(r io.Reader) Source { return &tarSource{tar.NewReader(r)} }
 
 type tarSource struct{ r *tar.Reader }
+
+var _ Sequential = (*tarSource)(nil)
+
+// Sequential implements [Sequential].
+func (*tarSource) Sequential() {}
 
 // Open implements [Source].
 func (s *tarSource) Open(ctx context.Context, e Entry) (io.ReadCloser, error) {

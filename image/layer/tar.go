@@ -20,7 +20,8 @@ import (
 // however they are read.
 func WriteTar(ctx context.Context, w io.Writer, ix *Index, src Source, stamps []int64) error {
 	t := &tarWriter{w: w, buf: make([]byte, tarBuffer)}
-	files := newCopier(src)
+	files := newReadAhead(ctx, ix, src, func(e *Entry) (*int64, error) { return ix.stamp(e, stamps) })
+	defer files.close()
 	for i := range ix.Entries {
 		e := &ix.Entries[i]
 		if i%64 == 0 && ctx.Err() != nil {
@@ -32,30 +33,39 @@ func WriteTar(ctx context.Context, w io.Writer, ix *Index, src Source, stamps []
 		if err := t.header(e); err != nil {
 			return fmt.Errorf("write layer: %s: %w", e.Path, err)
 		}
-		if e.Type != File || e.Size == 0 && e.Digest == emptyDigest {
+		if !hasBytes(e) {
 			continue
 		}
-		var time *int64
-		if e.Pyc > 0 && len(stamps) == 0 {
-			at := ix.pycTime(e)
-			time = &at
-		} else if e.Pyc > 0 {
-			if int(e.Pyc) > len(stamps) {
-				return fmt.Errorf("write layer: %s: no stamp of the layer %d places below", e.Path, e.Pyc-1)
-			}
-			time = &stamps[e.Pyc-1]
-		}
-		if err := files.copy(ctx, t, e, time); err != nil {
+		if err := files.copy(t, e); err != nil {
 			return fmt.Errorf("write layer: %w", err)
 		}
 		if err := t.pad(); err != nil {
 			return fmt.Errorf("write layer: %w", err)
 		}
 	}
+	if err := files.finish(); err != nil {
+		return fmt.Errorf("write layer: %w", err)
+	}
 	if err := t.close(); err != nil {
 		return fmt.Errorf("write layer: %w", err)
 	}
 	return nil
+}
+
+// stamp returns what the header of a compiled Python file gets in a tar with
+// the stamps given; nil for any other file.
+func (x *Index) stamp(e *Entry, stamps []int64) (at *int64, err error) {
+	switch {
+	case e.Pyc == 0:
+	case len(stamps) == 0:
+		own := x.pycTime(e)
+		at = &own
+	case int(e.Pyc) > len(stamps):
+		err = fmt.Errorf("%s: no stamp of the layer %d places below", e.Path, e.Pyc-1)
+	default:
+		at = &stamps[e.Pyc-1]
+	}
+	return at, err
 }
 
 // emptyDigest is the SHA-256 of no bytes.

@@ -28,6 +28,13 @@ func (d Dir) CreateFile(name string) (File, error) {
 	return d.openFile(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 }
 
+// OpenFileAt is [Dir.OpenFile] for a path relative to d, where no link is on the way
+// either: openat2(2).
+func (d Dir) OpenFileAt(path string) (File, error) {
+	fd, err := d.OpenFileBelow(path)
+	return File{fd, d, path}, err
+}
+
 func (d Dir) openFile(name string, flags int) (File, error) {
 	for {
 		fd, err := unix.Openat(d.fd, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
