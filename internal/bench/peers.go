@@ -39,6 +39,7 @@ func startBuildkit(ctx context.Context, module string, p place) (*buildkit, erro
 	}
 	b := &buildkit{place: p, serve: exec.Command(program, "-oracle", module, "-dir", dir)}
 	b.serve.Stderr = os.Stderr
+	b.serve.Env = append(os.Environ(), "TMPDIR="+p.dir) // a killed buildkitd leaves directories there
 	in, inErr := b.serve.StdinPipe()
 	out, outErr := b.serve.StdoutPipe()
 	if err := errors.Join(inErr, outErr, b.serve.Start()); err != nil {

@@ -58,7 +58,7 @@ func start(ctx context.Context, network, addr, name string, args ...string) (*Pr
 	p := &Process{Addr: addr, name: name, log: &output{}, done: make(chan struct{})}
 	p.cmd = exec.Command("/bin/sh", append([]string{"-c", inside, "sh", name}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "OTEL_TRACES_EXPORTER=none"}
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "TMPDIR=" + os.TempDir(), "OTEL_TRACES_EXPORTER=none"}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Setpgid: true, Pdeathsig: syscall.SIGKILL,
 	}
