@@ -248,12 +248,14 @@ func (d *Depot) readForeign(ctx context.Context, f *foreign, dir string, o layer
 	if err != nil {
 		return nil, err
 	}
-	verified := newVerifier(tar, f.DiffID)
+	// Decompressing, verifying and writing take place at the same time.
+	plain := readAhead(tar)
+	verified := readAhead(newVerifier(plain, f.DiffID))
 	ix, err := layer.Apply(ctx, dir, verified, o)
 	if err == nil {
 		_, err = io.Copy(io.Discard, verified)
 	}
-	if err = errors.Join(err, tar.Close()); err != nil {
+	if err = errors.Join(err, verified.Close(), plain.Close(), tar.Close()); err != nil {
 		return nil, fmt.Errorf("unpack layer %s: %w", f.DiffID, err)
 	}
 	return ix, nil
