@@ -31,7 +31,7 @@ type buildFlags struct {
 	outputs, addHosts, ulimits               []string
 	file, target, platform, network, shmSize string
 	iidfile, metadataFile                    string
-	noCache, push, quiet                     bool
+	noCache, push, load, quiet               bool
 	pull                                     choice
 	progress                                 choice
 	jobs                                     int
@@ -64,6 +64,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVar(&f.platform, "platform", "", "platform of the result, such as linux/arm64 (default this machine's)")
 	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the image goes: type=store|oci|docker|tar|local|registry[,dest=PATH], or a directory")
 	fl.BoolVar(&f.push, "push", false, "push the tags; the same as --output type=registry")
+	fl.BoolVar(&f.load, "load", false, "keep the image in the store beside other outputs; the same as --output type=docker")
 	fl.Var(&f.progress, "progress", "how to show progress: "+strings.Join(progressModes, ", "))
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the image ID")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this file")
@@ -163,8 +164,8 @@ func (f *buildFlags) parseOutputs() ([]output, error) {
 	if f.push {
 		outputs = append(outputs, output{kind: "registry", form: form{compression: "gzip"}})
 	}
-	if len(outputs) == 0 {
-		outputs = []output{{kind: "store", form: form{compression: "gzip"}}}
+	if len(outputs) == 0 || f.load {
+		outputs = append(outputs, output{kind: "store", form: form{compression: "gzip"}})
 	}
 	for _, o := range outputs {
 		if (o.kind == "registry" || o.push) && len(f.tags) == 0 && len(o.names) == 0 {
