@@ -57,6 +57,7 @@ func TestScript(t *testing.T) {
 			"registry": registry,
 			"same":     sameFiles,
 			"tarball":  makeTarball,
+			"web":      web,
 		},
 	})
 }

@@ -80,7 +80,7 @@ func supervise(cmd *exec.Cmd, wait, begin *os.File) error {
 		select {
 		case s := <-signals:
 			// The terminal sends its signals to both; the rest is passed on.
-			if s == unix.SIGTERM || s == unix.SIGHUP {
+			if s == unix.SIGTERM || s == unix.SIGHUP || !inForeground() {
 				_ = cmd.Process.Signal(s) // it may have ended meanwhile
 			}
 		case werr := <-done:
@@ -93,6 +93,17 @@ func supervise(cmd *exec.Cmd, wait, begin *os.File) error {
 			return werr
 		}
 	}
+}
+
+// inForeground reports whether what is typed at a terminal signals this process.
+func inForeground() bool {
+	terminal, err := os.OpenFile("/dev/tty", os.O_RDONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	defer terminal.Close()
+	group, err := unix.IoctlGetInt(int(terminal.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
 func exitStatus(e *exec.ExitError) int {
