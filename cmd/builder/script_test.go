@@ -45,6 +45,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("BUILDER_ROOT", filepath.Join(spare, "store"))
 			env.Setenv("SPARE", spare)
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("BUILDER_SNAPSHOTS", os.Getenv("BUILDER_SNAPSHOTS")) // plain: every script on copies
 			env.Setenv("XDG_RUNTIME_DIR", "")
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, ".config"))
 			return nil
