@@ -48,15 +48,16 @@ func web(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("web: unknown command %q", args[0])
 	}
-	log := &requests{next: handler, path: ts.MkAbs(args[1] + ".log")}
-	server := &http.Server{Handler: log}
+	log, err := os.OpenFile(ts.MkAbs(args[1]+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	ts.Check(err)
+	server := &http.Server{Handler: &requests{next: handler, log: log}}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) }) // it ends with ErrServerClosed
 	ts.Defer(func() {
 		_ = server.Close()
 		serving.Wait()
+		_ = log.Close()
 	})
-	ts.Check(log.write())
 	ts.Setenv(args[1], listener.Addr().String())
 }
 
@@ -162,23 +163,15 @@ func (s *spoiled) Write(p []byte) (int, error) {
 // requests writes down what is asked for.
 type requests struct {
 	next http.Handler
-	path string
-
-	mu    sync.Mutex
-	lines strings.Builder
+	log  *os.File
 }
 
 // ServeHTTP implements http.Handler.
 func (l *requests) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	l.mu.Lock()
-	fmt.Fprintf(&l.lines, "%s %s %s%s\n", r.Method, r.URL.RequestURI(), r.Header.Get("Range"), r.Header.Get("Content-Range"))
-	err := l.write()
-	l.mu.Unlock()
-	if err != nil {
+	// One write, so that lines of several requests do not mix.
+	if _, err := fmt.Fprintf(l.log, "%s %s %s%s\n", r.Method, r.URL.RequestURI(), r.Header.Get("Range"), r.Header.Get("Content-Range")); err != nil {
 		panic(err)
 	}
 	l.next.ServeHTTP(w, r)
 	_, _ = io.Copy(io.Discard, r.Body) // what a fault did not read
 }
-
-func (l *requests) write() error { return os.WriteFile(l.path, []byte(l.lines.String()), 0o644) }

@@ -27,6 +27,13 @@ var ErrDenied = errors.New("access denied")
 // Options say how registries are reached. The zero value does.
 type Options struct {
 	Config Config
+	// Insecure takes certificates that prove nothing, and plain http, from any
+	// registry: --tls-verify=false.
+	Insecure bool
+	// CertDirs are directories in the form of docker's certs.d: one for each
+	// registry, with its authorities (*.crt) and the client's certificates (*.cert,
+	// each with its *.key).
+	CertDirs []string
 	// UserAgent is sent with each request; empty is "builder".
 	UserAgent string
 }
@@ -34,7 +41,7 @@ type Options struct {
 // Client talks to registries. It may be used from many goroutines.
 type Client struct {
 	options     Options
-	credentials func() (credentials.Store, error)
+	credentials func() (*credentials.DynamicStore, error)
 
 	mu    sync.Mutex
 	hosts map[string]*auth.Client
@@ -48,8 +55,8 @@ func New(o Options) *Client {
 	return &Client{
 		options: o,
 		hosts:   map[string]*auth.Client{},
-		credentials: sync.OnceValues(func() (credentials.Store, error) {
-			store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
+		credentials: sync.OnceValues(func() (*credentials.DynamicStore, error) {
+			store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{AllowPlaintextPut: true, DetectDefaultNativeStore: true})
 			if err != nil {
 				return nil, fmt.Errorf("docker's config.json: %w", err)
 			}
@@ -111,6 +118,12 @@ func (c *Client) host(name, machine string) (*auth.Client, bool, error) {
 	if client, ok := c.hosts[name]; ok {
 		return client, plain, nil
 	}
+	if c.options.Insecure {
+		settings.Insecure = &c.options.Insecure
+	}
+	if err := settings.addCertificates(c.options.CertDirs, name); err != nil {
+		return nil, false, err
+	}
 	transport, err := newTransport(machine, settings)
 	if err != nil {
 		return nil, false, err
@@ -142,7 +155,7 @@ func explain(err error) error {
 	}
 	answer, ok := errors.AsType[*errcode.ErrorResponse](err)
 	if errors.Is(err, auth.ErrBasicCredentialNotFound) || ok && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden) {
-		return fmt.Errorf("%w: the repository does not exist, or needs other credentials (docker login): %w", ErrDenied, err)
+		return fmt.Errorf("%w: the repository does not exist, or needs other credentials (builder login, or docker login): %w", ErrDenied, err)
 	}
 	return err
 }

@@ -34,6 +34,16 @@ type Settings struct {
 	Insecure *bool `toml:"insecure"`
 	// CA are files of certificates that are trusted beside the system's.
 	CA []string `toml:"ca"`
+	// Keypair are certificates that this side shows, with their keys.
+	Keypair []Keypair `toml:"keypair"`
+	// Search is where docker.io is searched, "https://index.docker.io" by default.
+	Search string `toml:"search"`
+}
+
+// Keypair is the files of a certificate and its key, in PEM form.
+type Keypair struct {
+	Key         string `toml:"key"`
+	Certificate string `toml:"cert"`
 }
 
 // ParseConfig parses builder.toml. A key that it does not know is an error, with

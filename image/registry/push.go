@@ -3,16 +3,13 @@ package registry
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"builder/image"
 	"builder/internal/progress"
@@ -32,10 +29,11 @@ type PushOptions struct {
 	Sink   progress.Sink
 }
 
-// uploads is how many blobs are sent at once, and tries how often one is begun.
+// uploads is how many blobs are sent at once, and tries how often one is begun,
+// or taken up, without getting further.
 const (
 	uploads = 4
-	tries   = 3
+	tries   = 4
 )
 
 // Push sends images to the repository of a name and gives them the name: the
@@ -104,7 +102,9 @@ func pushBlobs(ctx context.Context, repo *remote.Repository, images []image.Expo
 			}
 			begun[l.Digest] = true
 			open := func() (io.ReadCloser, error) { return p.Blobs.Open(ctx, l) }
+			o := o
 			if i == 0 {
+				o.Sink = progress.Discard // layers are what people wait for
 				open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.ConfigBytes)), nil }
 			}
 			g.Go(func() error { return pushBlob(ctx, repo, l, open, o) })
@@ -120,24 +120,11 @@ func pushBlob(ctx context.Context, repo *remote.Repository, d image.Descriptor, 
 		return fmt.Errorf("look for blob %s: %w", d.Digest, err)
 	}
 	if there {
-		o.report(d, d.Size, true)
+		o.note(d, "Layer already exists")
 		return nil
 	}
-	for attempt := 1; ; attempt++ {
-		err := sendBlob(ctx, repo, d, open, o)
-		if err == nil {
-			return nil
-		}
-		// Requests with a body are not repeated below: the body is opened anew here.
-		answer, answered := errors.AsType[*errcode.ErrorResponse](err)
-		_, ours := errors.AsType[openError](err)
-		if attempt == tries || ctx.Err() != nil || ours || answered && answer.StatusCode < 500 && answer.StatusCode != 429 {
-			return fmt.Errorf("push blob %s: %w", d.Digest, err)
-		}
-		if err := pause(ctx, firstPause<<attempt); err != nil {
-			return err
-		}
-	}
+	u := &upload{repo: repo, blob: d, open: open, options: o}
+	return u.run(ctx)
 }
 
 // openError is an error of this side.
@@ -145,36 +132,10 @@ type openError struct{ error }
 
 func (e openError) Unwrap() error { return e.error }
 
-func sendBlob(ctx context.Context, repo *remote.Repository, d image.Descriptor, open func() (io.ReadCloser, error), o PushOptions) error {
-	content := func() (io.ReadCloser, error) {
-		body, err := open()
-		if err != nil {
-			return nil, openError{err}
-		}
-		return &sending{Reader: body, close: sync.OnceValue(body.Close), options: o, blob: d}, nil
-	}
-	if from, ok := o.Known[d.Digest]; ok && from != repo.Reference.Repository {
-		err := repo.Mount(ctx, d, from, content)
-		if err == nil {
-			o.report(d, d.Size, true)
-		}
-		return err
-	}
-	body, err := content()
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(repo.Blobs().Push(ctx, d, body), body.Close()); err != nil {
-		return err
-	}
-	o.report(d, d.Size, true)
-	return nil
-}
-
-// sending reports what has been read of a body.
+// sending reports what has been read of a body of n bytes.
 type sending struct {
 	io.Reader
-	close   func() error
+	n       int64
 	options PushOptions
 	blob    image.Descriptor
 	sent    int64
@@ -187,12 +148,14 @@ func (s *sending) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the blob once, though a request closes its body and so do we.
-func (s *sending) Close() error { return s.close() }
-
 // report tells the sink how far a blob has come.
 func (o PushOptions) report(d image.Descriptor, current int64, done bool) {
 	o.Sink.Progress(progress.Advanced{Vertex: o.Vertex, Part: "pushing " + string(d.Digest), Current: current, Total: d.Size, Done: done, Time: time.Now()})
+}
+
+// note tells the sink that a blob need not be sent, and why.
+func (o PushOptions) note(d image.Descriptor, why string) {
+	o.Sink.Progress(progress.Advanced{Vertex: o.Vertex, Part: "pushing " + string(d.Digest), Current: d.Size, Total: d.Size, Done: true, Note: why, Time: time.Now()})
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -69,6 +69,13 @@ func newTransport(host string, s Settings) (http.RoundTripper, error) {
 
 func tlsConfig(s Settings) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.Insecure != nil && *s.Insecure}
+	for _, pair := range s.Keypair {
+		certificate, err := tls.LoadX509KeyPair(pair.Certificate, pair.Key)
+		if err != nil {
+			return nil, fmt.Errorf("keypair: %w", err)
+		}
+		c.Certificates = append(c.Certificates, certificate)
+	}
 	if len(s.CA) == 0 {
 		return c, nil
 	}

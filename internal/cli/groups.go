@@ -30,3 +30,8 @@ func newImageGroup(g *globals) *cobra.Command {
 		named(newRmi(g), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"),
 	)
 }
+
+// imageCommands are the commands about registries and about the store as a whole.
+func imageCommands(g *globals) []*cobra.Command {
+	return []*cobra.Command{newSearch(g), newLogin(g), newLogout(g), newImageGroup(g)}
+}

@@ -297,7 +297,7 @@ func (m *machine) madeOf(ctx context.Context, names []string) ([]time.Time, erro
 func (f filters) until() ([]time.Time, error) {
 	var times []time.Time
 	for _, text := range f["until"] {
-		at, err := parseMoment(text, time.Now())
+		at, err := filterMoment(text, time.Now())
 		if err != nil {
 			return nil, usage("--filter: until=%s: %v", text, err).WithHint("write a duration such as 24h, or a date such as 2006-01-02T15:04:05")
 		}
@@ -306,8 +306,8 @@ func (f filters) until() ([]time.Time, error) {
 	return times, nil
 }
 
-// parseMoment reads a moment as docker's filters take it.
-func parseMoment(text string, now time.Time) (time.Time, error) {
+// filterMoment reads a moment as docker's filters take it.
+func filterMoment(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil {
 		return now.Add(-d), nil
 	}

@@ -15,7 +15,8 @@ import (
 // globals are the flags of every command.
 type globals struct {
 	*streams
-	root string
+	root      string
+	tlsVerify bool
 }
 
 // newRoot returns the whole command.
@@ -43,9 +44,9 @@ func newRoot(s *streams) *cobra.Command {
 		newBuild(g), newRun(g),
 		newImages(g), newRmi(g), newTag(g), newInspect(g), newHistory(g),
 		newImport(g), newPull(g), newPush(g), newSave(g), newLoad(g),
-		newImageGroup(g),
 		newVersion(g),
 	)
+	cmd.AddCommand(imageCommands(g)...)
 	return cmd
 }
 

@@ -15,6 +15,7 @@ import (
 	"builder/image/archive"
 	"builder/image/store"
 	"builder/internal/decompress"
+	"builder/internal/pull"
 )
 
 func newSave(g *globals) *cobra.Command {
@@ -193,4 +194,16 @@ func (m *machine) nameLoaded(ctx context.Context, rec store.Record, refs []image
 		say("Loaded image: %s\n", ref.Familiar())
 	}
 	return nil
+}
+
+// complete sees to it that the layers of an image are here: one that was a base
+// only may have come without some.
+func (m *machine) complete(ctx context.Context, rec store.Record, mode string) error {
+	client, err := m.registry()
+	if err != nil {
+		return err
+	}
+	view := newTransfers(mode, m.err)
+	_, err = pull.New(m.store, client, pull.Missing, view).Complete(ctx, rec)
+	return errors.Join(err, view.Close())
 }

@@ -44,7 +44,9 @@ type Advanced struct {
 	Current int64
 	Total   int64
 	Done    bool
-	Time    time.Time
+	// Note says why a part that is done moved nothing, such as "Already exists".
+	Note string
+	Time time.Time
 }
 
 // Finished says that a vertex is done: answered from the cache, made, or failed

@@ -121,3 +121,6 @@ func (p *Puller) Layers(ctx context.Context, digest image.Digest, platform image
 	}
 	return rec.Layers, nil
 }
+
+// Sink is where the puller's progress goes.
+func (p *Puller) Sink() progress.Sink { return p.progress }
