@@ -34,10 +34,10 @@ type readAhead struct {
 	stop    context.CancelFunc
 	readers sync.WaitGroup
 
-	claim sync.Mutex
-	at    int               // the first entry that is in no batch yet
-	done  bool              // there are no more
-	order chan (chan block) // the batches, each as the blocks of it
+	batches *batches
+	claim   sync.Mutex
+	done    bool              // there are no more batches
+	order   chan (chan block) // the batches, each as the blocks of it
 
 	batch chan block // the batch that is being taken
 	block block      // and what is left of its block
@@ -54,12 +54,9 @@ type block struct {
 // newReadAhead begins to read the files of ix. time says what the header of a
 // compiled Python file gets. Close it.
 func newReadAhead(ctx context.Context, ix *Index, src Source, time func(*Entry) (*int64, error)) *readAhead {
-	r := &readAhead{ix: ix, src: src, time: time}
+	r := &readAhead{ix: ix, src: src, time: time, batches: &batches{ix: ix}}
 	r.ctx, r.stop = context.WithCancel(ctx)
-	n := min(runtime.GOMAXPROCS(0), maxReaders)
-	if _, ok := src.(Sequential); ok {
-		n = 1
-	}
+	n := readers(src)
 	r.order = make(chan (chan block), n)
 	for range n {
 		r.readers.Go(r.read)
@@ -71,6 +68,42 @@ func newReadAhead(ctx context.Context, ix *Index, src Source, time func(*Entry) 
 func (r *readAhead) close() {
 	r.stop()
 	r.readers.Wait()
+}
+
+// readers is how many goroutines may read from a source at a time.
+func readers(src Source) int {
+	if _, ok := src.(Sequential); ok {
+		return 1
+	}
+	return min(runtime.GOMAXPROCS(0), maxReaders)
+}
+
+// batches divides the entries of an index. It can be used by many goroutines.
+type batches struct {
+	ix *Index
+	mu sync.Mutex
+	at int // the first entry that is in no batch yet
+}
+
+// next returns the range of the next entries whose files fit into a block
+// together, or of which one is larger. It is empty where there are no more.
+func (b *batches) next() (from, to int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	from = b.at
+	size, files := int64(0), 0
+	for ; b.at < len(b.ix.Entries); b.at++ {
+		e := &b.ix.Entries[b.at]
+		if e.Type != File {
+			continue
+		}
+		if files == aheadFiles || files > 0 && e.Size > aheadBlock-size {
+			break
+		}
+		size += e.Size
+		files++
+	}
+	return from, b.at
 }
 
 // hasBytes reports whether there is something to read of an entry. That it is
@@ -158,32 +191,14 @@ func (r *readAhead) read() {
 	}
 }
 
-// take claims the next batch: files that fit into a block together, or one that
-// is larger.
+// take claims the next batch.
 func (r *readAhead) take(w *blockWriter) (from, to int, ok bool) {
 	r.claim.Lock()
 	defer r.claim.Unlock()
 	if r.done {
 		return 0, 0, false
 	}
-	from = -1
-	size, files := int64(0), 0
-	for to = r.at; to < len(r.ix.Entries); to++ {
-		e := &r.ix.Entries[to]
-		if !hasBytes(e) {
-			continue
-		}
-		if files == aheadFiles || files > 0 && e.Size > aheadBlock-size {
-			break
-		}
-		if from < 0 {
-			from = to
-		}
-		size += e.Size
-		files++
-	}
-	r.at = to
-	if from < 0 {
+	if from, to = r.batches.next(); from == to {
 		r.done = true
 		close(r.order)
 		return 0, 0, false

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"builder/internal/sys"
 )
 
@@ -20,16 +22,18 @@ func WriteTree(ctx context.Context, dir string, ix *Index, src Source, o TreeOpt
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
 	w := &indexWriter{ix: ix, o: o, tree: t, files: newCopier(src)}
-	for i := range ix.Entries {
-		e := &ix.Entries[i]
-		if i%64 == 0 && ctx.Err() != nil {
-			return fmt.Errorf("write tree: %w", context.Cause(ctx))
-		}
-		if err := w.write(ctx, e); err != nil {
-			return fmt.Errorf("write tree: %s: %w", e.Path, err)
-		}
+	// First what may be in the way of files, then files, then further names of them.
+	err = w.each(ctx, func(e *Entry) bool { return e.Type != File && !w.isOwnLink(e) })
+	if err == nil {
+		err = w.contents(ctx, dir, src)
 	}
-	if err := t.finish(ctx, ix, w.mtime); err != nil {
+	if err == nil {
+		err = w.each(ctx, w.isOwnLink)
+	}
+	if err == nil {
+		err = t.finish(ctx, ix, w.mtime)
+	}
+	if err != nil {
 		return fmt.Errorf("write tree: %w", err)
 	}
 	return nil
@@ -43,6 +47,80 @@ type indexWriter struct {
 	files *copier
 }
 
+// isOwnLink reports whether an entry is another name of a file of this layer.
+func (w *indexWriter) isOwnLink(e *Entry) bool {
+	if e.Type != Hardlink {
+		return false
+	}
+	_, ok := w.ix.search(e.Link, false)
+	return ok
+}
+
+// each writes the entries that which selects, none a file, in order.
+func (w *indexWriter) each(ctx context.Context, which func(*Entry) bool) error {
+	for i := range w.ix.Entries {
+		e := &w.ix.Entries[i]
+		if i%64 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !which(e) {
+			continue
+		}
+		if err := w.write(ctx, e); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
+		}
+	}
+	return nil
+}
+
+// contents writes the files, several at a time. The directories that they are in
+// are there, and no file is in another's way.
+func (w *indexWriter) contents(ctx context.Context, dir string, src Source) error {
+	todo := &batches{ix: w.ix}
+	from, to := todo.next()
+	if err := w.batch(ctx, from, to); err != nil || to == len(w.ix.Entries) {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for range readers(src) {
+		g.Go(func() (err error) {
+			t, err := newTreeWriter(dir, w.o.Whiteouts, w.o.Below, w.o.Open)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, t.close()) }()
+			one := &indexWriter{ix: w.ix, o: w.o, tree: t, files: newCopier(src)}
+			for {
+				from, to := todo.next()
+				if from == to {
+					return nil
+				}
+				if err := one.batch(ctx, from, to); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// batch writes the files of a range of entries.
+func (w *indexWriter) batch(ctx context.Context, from, to int) error {
+	for i := from; i < to; i++ {
+		e := &w.ix.Entries[i]
+		if e.Type != File {
+			continue
+		}
+		if i%64 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := w.file(ctx, e); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
+		}
+	}
+	return nil
+}
+
 func (w *indexWriter) mtime(e *Entry) int64 {
 	if w.o.Time.IsZero() {
 		return e.Mtime
@@ -50,6 +128,7 @@ func (w *indexWriter) mtime(e *Entry) int64 {
 	return w.o.Time.UnixNano()
 }
 
+// write writes what is no file.
 func (w *indexWriter) write(ctx context.Context, e *Entry) error {
 	switch e.Type {
 	case Dir:
@@ -66,13 +145,11 @@ func (w *indexWriter) write(ctx context.Context, e *Entry) error {
 			return w.tree.prune(e.Path, &node{})
 		}
 		return nil
-	case File:
-		return w.file(ctx, e)
 	case Hardlink:
-		if _, ok := w.ix.search(e.Link, false); !ok {
-			return w.tree.linkBelow(ctx, e.Link, e.Path)
+		if w.isOwnLink(e) {
+			return w.tree.link(e.Link, e.Path)
 		}
-		return w.tree.link(e.Link, e.Path)
+		return w.tree.linkBelow(ctx, e.Link, e.Path)
 	case Whiteout:
 		return w.tree.whiteout(e.Path)
 	default:
@@ -80,6 +157,7 @@ func (w *indexWriter) write(ctx context.Context, e *Entry) error {
 	}
 }
 
+// file writes a file.
 func (w *indexWriter) file(ctx context.Context, e *Entry) error {
 	return w.tree.create(e, w.mtime(e), func(f sys.File) error {
 		if e.Size == 0 && e.Digest == emptyDigest {
