@@ -128,6 +128,10 @@ type Snapshotter interface {
 	Mount(ctx context.Context, id ID) (Mount, error)
 	// Prepare makes a writable tree equal to parent, which must be committed or zero.
 	Prepare(ctx context.Context, parent ID) (Active, error)
+	// Keep is Prepare for a tree that outlives this process: it lies in the directory
+	// dir, on the file system of the trees, and belongs to nobody but the caller.
+	// Where dir is there already, the tree that Keep made in it is returned.
+	Keep(ctx context.Context, parent ID, dir string) (Active, error)
 	// Commit makes a an immutable tree with the given ID. Where that is already
 	// here, a is discarded and the existing tree is returned. The caller has
 	// unmounted it.

@@ -172,13 +172,18 @@ func (s *Store) fresh(parent tree) (dir string, err error) {
 		return "", err
 	}
 	dir = filepath.Join(temp, newName())
+	return dir, s.freshIn(dir, parent)
+}
+
+// freshIn is fresh for a directory that the caller names.
+func (s *Store) freshIn(dir string, parent tree) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", err
+		return err
 	}
 	if err := s.freshRoot(filepath.Join(dir, "fs"), parent); err != nil {
-		return "", errors.Join(s.vanished(err, parent.id), s.discard(dir))
+		return errors.Join(s.vanished(err, parent.id), s.discard(dir))
 	}
-	return dir, nil
+	return nil
 }
 
 func (s *Store) freshRoot(root string, parent tree) error {

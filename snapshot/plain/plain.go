@@ -136,13 +136,18 @@ func (s *Store) copy(ctx context.Context, parent note) (dir string, err error) {
 		return "", err
 	}
 	dir = filepath.Join(temp, newName())
+	return dir, s.copyInto(ctx, parent, dir)
+}
+
+// copyInto is copy for a directory that the caller names.
+func (s *Store) copyInto(ctx context.Context, parent note, dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", err
+		return err
 	}
 	if err := os.Mkdir(filepath.Join(dir, "fs"), 0o755); err != nil {
-		return "", err
+		return err
 	}
-	err = copyTree(ctx, s.source(parent), filepath.Join(dir, "fs"))
+	err := copyTree(ctx, s.source(parent), filepath.Join(dir, "fs"))
 	// A parent that is removed while it is copied was found, and is gone now.
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, ok, e := s.load(parent.id); !ok && e == nil {
@@ -150,9 +155,9 @@ func (s *Store) copy(ctx context.Context, parent note) (dir string, err error) {
 		}
 	}
 	if err != nil {
-		return "", errors.Join(err, s.discard(dir))
+		return errors.Join(err, s.discard(dir))
 	}
-	return dir, nil
+	return nil
 }
 
 func copyTree(ctx context.Context, from, to string) error {

@@ -32,7 +32,7 @@ type check struct {
 // Run holds the snapshotters that open returns to the promises of package
 // snapshot. Devices, owners and file capabilities are tested as root only.
 func Run(t *testing.T, open Open) {
-	for _, c := range slices.Concat(cycleChecks, treeChecks, graftChecks, processChecks) {
+	for _, c := range slices.Concat(cycleChecks, keepChecks, treeChecks, graftChecks, processChecks) {
 		t.Run(c.name, func(t *testing.T) {
 			s := &suite{open: open, base: t.TempDir()}
 			s.o = Options{Dir: s.dir(t, "store"), Temp: fixed(s.dir(t, "temp")), Trash: fixed(s.dir(t, "trash"))}
