@@ -125,6 +125,9 @@ func (p *Process) Wait() error {
 	return nil
 }
 
+// Pid is the number of the first process, as this process sees it.
+func (p *Process) Pid() int { return p.process.Pid }
+
 // Signal sends a signal to the command.
 func (p *Process) Signal(s os.Signal) error { return p.process.Signal(s) }
 

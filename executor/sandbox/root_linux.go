@@ -39,7 +39,7 @@ func openRoot(r Root, stubs string) (*root, error) {
 		}
 		return &root{dir: dir}, err
 	}
-	o := sys.Overlay{Lower: r.Lower, UserXattr: r.UserXattr, Volatile: true}
+	o := sys.Overlay{Lower: r.Lower, UserXattr: r.UserXattr, Volatile: !r.Durable}
 	if r.Writable {
 		o.Upper, o.Work = r.Upper, r.Work
 	}

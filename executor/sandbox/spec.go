@@ -58,14 +58,15 @@ const DefaultHostname = "buildkitsandbox"
 // Root is what becomes the root directory. With Lower or Upper it is an overlay,
 // otherwise the directory Source.
 //
-// An overlay with Upper is mounted volatile: nothing is synced, and Work cannot be used
-// for a second mount.
+// An overlay with Upper is mounted volatile unless it is Durable: nothing is synced, and
+// Work cannot be used for a second mount.
 type Root struct {
 	Source   string
 	Lower    []string // topmost first
 	Upper    string
 	Work     string
 	Writable bool
+	Durable  bool
 	// UserXattr keeps the overlay's marks in user.overlay.*, as user namespaces need it.
 	UserXattr bool
 }
