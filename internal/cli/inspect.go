@@ -13,6 +13,7 @@ import (
 
 	"builder/image"
 	"builder/image/store"
+	"builder/internal/container"
 )
 
 // inspected is an image under docker's field names.
@@ -49,20 +50,20 @@ type inspectedMetadata struct {
 func newInspect(g *globals) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
-		Use:     "inspect [OPTIONS] IMAGE [IMAGE...]",
-		Short:   "Show what is known of images",
+		Use:     "inspect [OPTIONS] NAME [NAME...]",
+		Short:   "Show what is known of containers and images",
 		Example: "  builder inspect app:1.0\n  builder inspect -f '{{json .Config.Env}}' app:1.0",
-		Args:    between(1, -1, "at least one image"),
+		Args:    between(1, -1, "at least one container or image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			show, err := formatter(format)
 			if err != nil {
 				return err
 			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
-				found := []inspected{}
+				found := []any{}
 				var errs []error
 				for _, arg := range args {
-					i, err := m.inspect(ctx, arg)
+					i, err := m.inspectAny(ctx, arg)
 					if err != nil {
 						errs = append(errs, err)
 						continue
@@ -78,9 +79,9 @@ func newInspect(g *globals) *cobra.Command {
 }
 
 // formatter returns how a list is shown: as JSON, or each by a template.
-func formatter(format string) (func(io.Writer, []inspected) error, error) {
+func formatter(format string) (func(io.Writer, []any) error, error) {
 	if format == "" || format == "json" {
-		return func(w io.Writer, list []inspected) error {
+		return func(w io.Writer, list []any) error {
 			enc := json.NewEncoder(w)
 			enc.SetEscapeHTML(false)
 			enc.SetIndent("", "    ")
@@ -91,7 +92,7 @@ func formatter(format string) (func(io.Writer, []inspected) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(w io.Writer, list []inspected) error {
+	return func(w io.Writer, list []any) error {
 		for _, i := range list {
 			if err := t.Execute(w, i); err != nil {
 				return usage("--format: %v", err)
@@ -100,6 +101,18 @@ func formatter(format string) (func(io.Writer, []inspected) error, error) {
 		}
 		return nil
 	}, nil
+}
+
+// inspectAny takes a name for a container's first, as docker does.
+func (m *machine) inspectAny(ctx context.Context, text string) (any, error) {
+	c, err := m.containers().Find(text)
+	if err == nil {
+		return inspectContainer(c), nil
+	}
+	if !errors.As(err, new(*container.NotFoundError)) {
+		return nil, err
+	}
+	return m.inspect(ctx, text)
 }
 
 // inspect collects what is known of an image.

@@ -4,22 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
+	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"builder/image"
+	"builder/image/store"
 	"builder/internal/container"
 	"builder/internal/pull"
+	"builder/snapshot"
 )
 
-// runFlags are the flags of run as they were typed.
+// runFlags are the flags of run and create as they were typed.
 type runFlags struct {
-	env, volumes              []string
+	env, volumes, labels      []string
 	workdir, user, entrypoint string
-	hostname, platform        string
+	hostname, platform, name  string
+	stopSignal, cidfile       string
+	stopTimeout               int
 	rm, interactive, terminal bool
+	detach                    bool
 	pull                      choice
 }
 
@@ -27,27 +36,48 @@ func newRun(g *globals) *cobra.Command {
 	f := &runFlags{pull: choice{value: "missing", words: []string{"always", "missing", "never"}}}
 	cmd := &cobra.Command{
 		Use:     "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
-		Short:   "Run a command in an image",
-		Long:    "Run a command in a copy-on-write copy of an image. The copy is removed when the command has ended.",
+		Short:   "Run a command in a new container",
+		Long:    "Run a command in a container: a copy-on-write copy of an image. The container stays when the command has ended, unless --rm is given.",
 		Example: "  builder run --rm -it app:1.0 sh",
 		Args:    between(1, -1, "an image and a command"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := f.run(cmd, g, args)
-			if exit, ok := errors.AsType[*exitError](err); ok {
-				return exit
-			}
-			if err != nil {
-				return &exitError{status: container.StatusFailed, err: err}
-			}
-			return nil
+			return containerStatus(f.run(cmd, g, args))
 		},
 	}
+	f.add(cmd)
+	cmd.Flags().BoolVarP(&f.detach, "detach", "d", false, "leave the container running, and print its ID")
+	return cmd
+}
+
+func newCreate(g *globals) *cobra.Command {
+	f := &runFlags{pull: choice{value: "missing", words: []string{"always", "missing", "never"}}}
+	cmd := &cobra.Command{
+		Use:     "create [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short:   "Make a container and do not start it",
+		Example: "  builder create --name web app:1.0",
+		Args:    between(1, -1, "an image and a command"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				c, err := f.create(ctx, m, cmd.Flags(), args)
+				if err == nil {
+					_, err = fmt.Fprintln(g.out, c.ID)
+				}
+				return err
+			})
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// add adds the flags that run and create share.
+func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{status: container.StatusFailed, err: flagError(cmd, err)}
 	})
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
-	fl.BoolVar(&f.rm, "rm", false, "remove the container when it has ended (it always is)")
+	fl.BoolVar(&f.rm, "rm", false, "remove the container and its anonymous volumes when it has ended")
 	fl.BoolVarP(&f.interactive, "interactive", "i", false, "connect standard input")
 	fl.BoolVarP(&f.terminal, "tty", "t", false, "give the command a terminal")
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "set a variable, as NAME=VALUE; NAME alone takes it from the environment")
@@ -56,38 +86,171 @@ func newRun(g *globals) *cobra.Command {
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "show a directory of the host, as SOURCE:TARGET[:ro], or a volume")
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "take the place of the image's ENTRYPOINT")
 	fl.StringVar(&f.hostname, "hostname", "", "host name")
+	fl.StringVar(&f.name, "name", "", "name of the container (default a random one)")
+	fl.StringArrayVarP(&f.labels, "label", "l", nil, "add a label, as NAME=VALUE")
+	fl.StringVar(&f.stopSignal, "stop-signal", "", "signal that stops the container (default the image's, else SIGTERM)")
+	fl.IntVar(&f.stopTimeout, "stop-timeout", container.DefaultStopTimeout, "seconds until a container that is stopped is killed; -1 is never")
+	fl.StringVar(&f.cidfile, "cidfile", "", "write the container's ID to a file, which must not exist")
 	fl.StringVar(&f.platform, "platform", "", "platform of the image (default this machine's)")
 	fl.Var(&f.pull, "pull", "ask the registry: always, missing or never")
-	return cmd
 }
 
-func (f *runFlags) run(cmd *cobra.Command, g *globals, args []string) error {
-	spec, err := f.spec(cmd.Flags().Changed("entrypoint"), args[1:])
-	if err != nil {
-		return err
+// containerStatus makes an error one that docker's run exits with.
+func containerStatus(err error) error {
+	if err == nil {
+		return nil
 	}
-	if f.terminal && f.interactive && !isTerminal(g.in) {
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		return exit
+	}
+	return &exitError{status: container.StatusFailed, err: err}
+}
+
+// run makes a container and runs it. The store is let go before the command
+// starts: what another process removes meanwhile need not wait for its end.
+func (f *runFlags) run(cmd *cobra.Command, g *globals, args []string) error {
+	if f.terminal && f.interactive && !f.detach && !isTerminal(g.in) {
 		return usage("-t needs a terminal, and standard input is none").WithHint("leave -t out")
 	}
-	want, err := platformOr(f.platform)
+	var held *container.Held
+	var made *container.Container
+	var dir string
+	err := withMachine(g, cmd, func(ctx context.Context, m *machine) (err error) {
+		dir = m.dir
+		if made, err = f.create(ctx, m, cmd.Flags(), args); err != nil {
+			return err
+		}
+		held, err = m.containers().Hold(ctx, made)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	var status int
-	err = withMachine(g, cmd, func(ctx context.Context, m *machine) error {
-		status, err = m.run(ctx, args[0], want, f.policy(), spec)
-		return err
-	})
-	if err != nil || status != 0 {
-		if status == 0 {
-			status = container.StatusFailed
-		}
-		if exit, ok := errors.AsType[*exitError](err); ok {
-			return exit
-		}
+	if f.detach {
+		fmt.Fprintln(g.out, made.ID)
+		return detach(held, dir)
+	}
+	return g.attend(cmd.Context(), held)
+}
+
+// attend runs a container beside this process and exits with its status.
+func (g *globals) attend(ctx context.Context, held *container.Held) error {
+	// Signals go to the command, which ends when it likes: the context must not end before it.
+	status, err := held.Run(context.WithoutCancel(ctx), container.Streams{In: g.in, Out: g.out, Err: g.err})
+	if err != nil && status == 0 {
+		status = container.StatusFailed
+	}
+	if status == 0 {
+		return nil
+	}
+	return &exitError{status: status, err: err}
+}
+
+// detach runs a container beside a process of its own: the supervisor.
+func detach(held *container.Held, dir string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return errors.Join(fmt.Errorf("find own binary: %w", err), held.Close())
+	}
+	cmd := exec.Command(self, superviseCommand)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = []string{"BUILDER_ROOT=" + dir}
+	status, err := held.Detach(cmd)
+	if err != nil {
 		return &exitError{status: status, err: err}
 	}
 	return nil
+}
+
+// superviseCommand is the command that a supervisor is started as. It is not for
+// people.
+const superviseCommand = "supervise-container"
+
+func newSupervise() *cobra.Command {
+	return &cobra.Command{
+		Use:    superviseCommand,
+		Hidden: true,
+		Args:   exactly(0, "no arguments"),
+		RunE:   func(*cobra.Command, []string) error { return container.Supervise() },
+	}
+}
+
+// containers are those of this root directory.
+func (m *machine) containers() *container.Store {
+	return &container.Store{Dir: m.path("containers"), Volumes: m.path("volumes"), Snapshots: m.snapshots}
+}
+
+// create finds or pulls an image and makes a container of it.
+func (f *runFlags) create(ctx context.Context, m *machine, flags *pflag.FlagSet, args []string) (_ *container.Container, err error) {
+	spec, err := f.spec(flags.Changed("entrypoint"), args[1:])
+	if err != nil {
+		return nil, err
+	}
+	want, err := platformOr(f.platform)
+	if err != nil {
+		return nil, err
+	}
+	labels, err := pairs("-l", f.labels, func(string) (string, bool) { return "", true })
+	if err != nil {
+		return nil, err
+	}
+	if f.cidfile != "" {
+		if _, err := os.Lstat(f.cidfile); err == nil {
+			return nil, usage("--cidfile: %q is there already", f.cidfile).WithHint("remove it, or name another file")
+		}
+	}
+	rec, run, err := m.obtain(ctx, args[0], want, f.policy())
+	if err != nil {
+		return nil, err
+	}
+	tree, err := m.treeOf(ctx, rec.Layers)
+	if err != nil {
+		return nil, err
+	}
+	spec.Config = run
+	c := container.Config{
+		Name: f.name, Image: rec.ID, ImageName: args[0], Layers: rec.Layers, Tree: tree, Run: run,
+		AutoRemove: f.rm, StopTimeout: f.stopTimeout,
+	}
+	c.Run.Labels = maps.Clone(run.Labels)
+	if c.Run.Labels == nil {
+		c.Run.Labels = map[string]string{}
+	}
+	maps.Copy(c.Run.Labels, labels)
+	if f.stopSignal != "" {
+		c.Run.StopSignal = f.stopSignal
+	}
+	made, err := m.containers().Create(ctx, container.New{Spec: spec, Config: c})
+	if err != nil {
+		return nil, err
+	}
+	if f.cidfile != "" {
+		err = writeNew(f.cidfile, made.ID)
+	}
+	return made, err
+}
+
+// writeNew writes a file that does not exist yet.
+func writeNew(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return usage("%q is there already", path)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+// treeOf makes the tree of an image's layers where it is not here.
+func (m *machine) treeOf(ctx context.Context, layers []image.Layer) (snapshot.ID, error) {
+	chain, err := m.chain(ctx, layers)
+	if err != nil {
+		return snapshot.ID{}, err
+	}
+	tree, err := m.depot.Tree(ctx, chain)
+	return tree.ID, err
 }
 
 func (f *runFlags) policy() pull.Policy {
@@ -127,31 +290,12 @@ func (f *runFlags) spec(entrypoint bool, args []string) (*container.Spec, error)
 	return spec, nil
 }
 
-// run finds or pulls an image and runs it.
-func (m *machine) run(ctx context.Context, name string, want image.Platform, policy pull.Policy, spec *container.Spec) (int, error) {
-	layers, err := m.obtain(ctx, name, want, policy, spec)
-	if err != nil {
-		return container.StatusFailed, err
-	}
-	chain, err := m.chain(ctx, layers)
-	if err != nil {
-		return container.StatusFailed, err
-	}
-	tree, err := m.depot.Tree(ctx, chain)
-	if err != nil {
-		return container.StatusFailed, err
-	}
-	runner := container.Runner{Snapshots: m.snapshots, Sandbox: m.sandbox, Volumes: m.path("volumes"), Temp: m.lease.Dir()}
-	// Signals go to the command, which ends when it likes: the context must not end before it.
-	return runner.Run(context.WithoutCancel(ctx), tree.ID, spec, container.Streams{In: m.in, Out: m.out, Err: m.err})
-}
-
-// obtain returns the layers of an image, pulled if need be, and puts its config
-// into spec.
-func (m *machine) obtain(ctx context.Context, name string, want image.Platform, policy pull.Policy, spec *container.Spec) ([]image.Layer, error) {
+// obtain returns an image with all its layers here, pulled if need be, and its
+// config.
+func (m *machine) obtain(ctx context.Context, name string, want image.Platform, policy pull.Policy) (rec store.Record, run image.RunConfig, err error) {
 	client, err := m.registry()
 	if err != nil {
-		return nil, err
+		return rec, run, err
 	}
 	view := newDisplay("auto", m.err)
 	defer func() { err = errors.Join(err, view.Close()) }()
@@ -161,20 +305,20 @@ func (m *machine) obtain(ctx context.Context, name string, want image.Platform, 
 		if ferr == nil {
 			c, _, err := m.store.Config(ctx, found.ID)
 			if err != nil {
-				return nil, err
+				return rec, run, err
 			}
-			spec.Config = c.Config
-			return p.Complete(ctx, found.Record)
+			rec = found.Record
+			rec.Layers, err = p.Complete(ctx, found.Record)
+			return rec, c.Config, err
 		}
 	}
 	ref, err := image.ParseReference(name)
 	if err != nil {
-		return nil, usage("%v", err)
+		return rec, run, usage("%v", err)
 	}
 	img, err := m.bring(ctx, p, ref, want)
 	if err != nil {
-		return nil, err
+		return rec, run, err
 	}
-	spec.Config = img.Config.Config
-	return img.Record.Layers, nil
+	return img.Record, img.Config.Config, nil
 }

@@ -27,8 +27,7 @@ func TestMain(m *testing.M) {
 // touch it.
 type oneTree struct {
 	snapshot.Snapshotter
-	lower, dir string
-	out        int // active trees that are not discarded
+	lower string
 }
 
 type active struct {
@@ -39,25 +38,15 @@ type active struct {
 
 func (a active) Mount() snapshot.Mount { return a.mount }
 
-func (o *oneTree) Prepare(context.Context, snapshot.ID) (snapshot.Active, error) {
-	dir, err := os.MkdirTemp(o.dir, "active-")
-	if err != nil {
-		return nil, err
-	}
+func (o *oneTree) Keep(_ context.Context, _ snapshot.ID, dir string) (snapshot.Active, error) {
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-	o.out++
 	return active{
 		mount: snapshot.Mount{Lower: []string{o.lower}, Upper: upper, Work: work, Writable: true}, dir: dir,
-	}, errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755))
-}
-
-func (o *oneTree) Discard(_ context.Context, a snapshot.Active) error {
-	o.out--
-	return os.RemoveAll(a.(active).dir) //nolint:forcetypeassert // made above
+	}, errors.Join(os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755))
 }
 
 type bench struct {
-	*container.Runner
+	*container.Store
 	trees *oneTree
 }
 
@@ -66,11 +55,7 @@ func newBench(t *testing.T) *bench {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	s, err := sandbox.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	trees := &oneTree{lower: t.TempDir(), dir: t.TempDir()}
+	trees := &oneTree{lower: t.TempDir()}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		t.Fatalf("busybox-static is needed: %v", err)
@@ -87,19 +72,32 @@ func newBench(t *testing.T) *bench {
 			t.Fatal(err)
 		}
 	}
-	temp := t.TempDir()
+	dir := t.TempDir()
 	t.Cleanup(func() {
-		if left, err := os.ReadDir(temp); err != nil || len(left) != 0 || trees.out != 0 {
-			t.Errorf("left behind: %v, %d trees, %v", left, trees.out, err)
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 1 {
+			t.Errorf("left behind: %v, %v", left, err)
 		}
 	})
-	return &bench{&container.Runner{Snapshots: trees, Sandbox: s, Volumes: filepath.Join(t.TempDir(), "volumes"), Temp: temp}, trees}
+	return &bench{&container.Store{Snapshots: trees, Dir: dir, Volumes: filepath.Join(t.TempDir(), "volumes")}, trees}
+}
+
+// start runs a container to its end and removes it.
+func (b *bench) start(ctx context.Context, spec *container.Spec, streams container.Streams) (status int, err error) {
+	c, err := b.Create(ctx, container.New{Spec: spec, Config: container.Config{Run: spec.Config, AutoRemove: true, StopTimeout: 10}})
+	if err != nil {
+		return container.StatusFailed, err
+	}
+	held, err := b.Hold(ctx, c)
+	if err != nil {
+		return container.StatusFailed, errors.Join(err, b.Remove(c, container.RemoveOptions{}))
+	}
+	return held.Run(ctx, streams)
 }
 
 func (b *bench) run(t *testing.T, spec *container.Spec) (out string, status int, err error) {
 	t.Helper()
 	var buf bytes.Buffer
-	status, err = b.Run(t.Context(), snapshot.ID{}, spec, container.Streams{Out: &buf, Err: &buf})
+	status, err = b.start(t.Context(), spec, container.Streams{Out: &buf, Err: &buf})
 	return buf.String(), status, err
 }
 
@@ -207,7 +205,7 @@ func TestTerminal(t *testing.T) {
 	}
 	var out bytes.Buffer
 	spec := &container.Spec{Args: []string{"sh", "-c", "read x; echo got $x $TERM"}, Terminal: true, Interactive: true}
-	status, err := b.Run(t.Context(), snapshot.ID{}, spec, container.Streams{In: r, Out: &out})
+	status, err := b.start(t.Context(), spec, container.Streams{In: r, Out: &out})
 	if status != 0 || !strings.Contains(out.String(), "got word xterm\r\n") {
 		t.Errorf("got %q, %d, %v", out.String(), status, err)
 	}
@@ -244,10 +242,53 @@ func TestSignals(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		out := &notify{seen: func() { act(cancel) }}
 		began := time.Now()
-		status, err := b.Run(ctx, snapshot.ID{}, spec, container.Streams{Out: out})
+		status, err := b.start(ctx, spec, container.Streams{Out: out})
 		if status != want || err != nil || time.Since(began) > 5*time.Second {
 			t.Errorf("got %d, %v after %v, want %d", status, err, time.Since(began), want)
 		}
 		cancel()
+	}
+}
+
+// Whoever has a container's lock is the only one to run or remove it, and the end
+// of a process ends its lock.
+func TestHold(t *testing.T) {
+	b := newBench(t)
+	spec := &container.Spec{Args: []string{"true"}}
+	c, err := b.Create(t.Context(), container.New{Spec: spec, Config: container.Config{Name: "one"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := b.Hold(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Hold(t.Context(), c); err == nil {
+		t.Error("held twice")
+	}
+	if err := b.Remove(c, container.RemoveOptions{}); err == nil {
+		t.Error("removed while it is held")
+	}
+	if status, err := held.Run(t.Context(), container.Streams{}); status != 0 || err != nil {
+		t.Errorf("got %d, %v", status, err)
+	}
+	if found, err := b.Find("one"); err != nil || found.Status != container.Exited {
+		t.Errorf("got %+v, %v", found, err)
+	}
+	if err := os.Truncate(filepath.Join(b.Dir, c.ID, "state"), 20); err != nil {
+		t.Fatal(err)
+	}
+	found, err := b.Find("one")
+	if err != nil || found.Status != container.Dead {
+		t.Errorf("with half a state: %+v, %v", found, err)
+	}
+	if _, err := b.Hold(t.Context(), found); err == nil {
+		t.Error("a dead container can be run")
+	}
+	if err := b.Remove(found, container.RemoveOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Find("one"); !errors.As(err, new(*container.NotFoundError)) {
+		t.Errorf("got %v, want nothing", err)
 	}
 }

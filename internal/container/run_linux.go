@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -15,17 +16,7 @@ import (
 
 	"builder/executor/sandbox"
 	"builder/internal/sys"
-	"builder/snapshot"
 )
-
-// Runner runs containers.
-type Runner struct {
-	Snapshots snapshot.Snapshotter
-	Sandbox   *sandbox.Sandbox
-	// Volumes is the directory of named volumes. Temp is for what ends with the container, on a
-	// disk with room for anonymous volumes.
-	Volumes, Temp string
-}
 
 // Streams are what a container is connected to. With a terminal, In may be the
 // user's: it is put into raw mode, and its window size is passed on.
@@ -42,99 +33,155 @@ const (
 	StatusNotFound      = 127
 )
 
-// stopTimeout is how long a command that was asked to stop may take.
-const stopTimeout = 10 * time.Second
+// DefaultStopTimeout is how long a command that was asked to stop may take, in seconds.
+const DefaultStopTimeout = 10
 
-// Run runs a container to its end and returns its status. An error says what went
-// wrong before the command was started, or around it; a status other than 0 is none.
-// All signals that this process gets go to the command meanwhile. When ctx ends the
-// command gets the image's stop signal, and is killed if that does not help.
-func (r *Runner) Run(ctx context.Context, tree snapshot.ID, spec *Spec, streams Streams) (status int, err error) {
-	command, err := spec.command()
-	if err != nil {
-		return StatusFailed, err
-	}
-	stop, err := stopSignal(spec.Config.StopSignal)
-	if err != nil {
-		return StatusFailed, err
-	}
-	active, err := r.Snapshots.Prepare(ctx, tree)
-	if err != nil {
-		return StatusFailed, err
-	}
-	defer func() {
-		err = errors.Join(err, r.Snapshots.Discard(context.WithoutCancel(ctx), active))
-	}()
-	scratch, err := os.MkdirTemp(r.Temp, "container-")
-	if err != nil {
-		return StatusFailed, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	s, err := r.process(ctx, spec, command, active.Mount(), scratch)
-	if err != nil {
-		return StatusFailed, err
-	}
-	s.Stdout, s.Stderr = streams.Out, streams.Err
-	if spec.Interactive && !spec.Terminal {
-		s.Stdin = streams.In
-	}
-	return r.start(ctx, s, spec, streams, stop)
+// Held is a container that this process, and no other, may run.
+type Held struct {
+	launch
+	config Config
+	alive  *os.File
 }
 
-// process is the sandbox's word for a container.
-func (r *Runner) process(ctx context.Context, spec *Spec, command []string, m snapshot.Mount, scratch string) (*sandbox.Spec, error) {
-	hostname := spec.Hostname
-	if hostname == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return nil, err
-		}
-		hostname = name
+// launch is what a process has to be told to run a container that it holds.
+type launch struct {
+	Dir     string
+	Volumes string
+	Root    sandbox.Root
+}
+
+// Close lets the container go.
+func (h *Held) Close() error { return h.alive.Close() }
+
+// Ignore leaves standard input unconnected, however the container was made.
+func (h *Held) Ignore() { h.config.Interactive = false }
+
+// Run runs the container to its end in this process, lets it go, and returns its
+// status. An error says what went wrong before the command was started, or around
+// it; a status other than 0 is none. All signals that this process gets go to the
+// command meanwhile. When ctx ends the command gets its stop signal, and is killed
+// if that does not help.
+func (h *Held) Run(ctx context.Context, streams Streams) (status int, err error) {
+	return h.run(ctx, streams, func() {})
+}
+
+// run is Run; it calls started when the command has begun.
+func (h *Held) run(ctx context.Context, streams Streams, started func()) (status int, err error) {
+	r := &running{Held: h}
+	if err := decode(stateHeader, filepath.Join(h.Dir, stateName), &r.state); err != nil {
+		return StatusFailed, errors.Join(err, h.alive.Close())
 	}
+	// What a dead supervisor left.
+	if r.state.Status == Running {
+		r.state.Status = Exited
+	}
+	status, err = r.open(ctx, streams, started)
+	if r.state.Status == Running {
+		r.state.Status, r.state.Pid = Exited, 0
+	}
+	r.state.ExitCode, r.state.Finished = status, time.Now().UTC()
+	if err != nil {
+		r.state.Error = err.Error()
+	}
+	err = errors.Join(err, os.RemoveAll(filepath.Join(h.Dir, sandboxName)), writeState(h.Dir, r.state))
+	if h.config.AutoRemove {
+		s := &Store{Dir: filepath.Dir(h.Dir), Volumes: h.Volumes}
+		err = errors.Join(err, s.remove(&Container{Config: h.config, dir: h.Dir}, RemoveOptions{Volumes: true}))
+	}
+	return status, errors.Join(err, h.alive.Close(), r.hangUp())
+}
+
+// running is a container whose command is about to run, or runs.
+type running struct {
+	*Held
+	state   State
+	log     *log
+	control *control
+}
+
+// open makes what lives as long as the command, and runs it.
+func (r *running) open(ctx context.Context, streams Streams, started func()) (status int, err error) {
+	stop, err := stopSignal(r.config.Run.StopSignal)
+	if err != nil {
+		return StatusFailed, err
+	}
+	dir := filepath.Join(r.Dir, sandboxName)
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
+		return StatusFailed, err
+	}
+	box, err := sandbox.Open(dir)
+	if err != nil {
+		return StatusFailed, err
+	}
+	defer func() { err = errors.Join(err, box.Close()) }()
+	if r.log, err = openLog(filepath.Join(r.Dir, logName)); err != nil {
+		return StatusFailed, err
+	}
+	defer func() { err = errors.Join(err, r.log.Close()) }()
+	if r.control, err = listen(r.Dir); err != nil {
+		return StatusFailed, err
+	}
+	spec := r.spec()
+	spec.Stdout, spec.Stderr = r.log.tee(streams.Out, stdout), r.log.tee(streams.Err, stderr)
+	if r.config.Interactive && !r.config.Terminal {
+		spec.Stdin = streams.In
+	}
+	return r.start(ctx, box, spec, streams, stop, started)
+}
+
+// hangUp ends the control socket: those who wait for the end see it.
+func (r *running) hangUp() error {
+	if r.control == nil {
+		return nil
+	}
+	return r.control.Close(r.state.ExitCode)
+}
+
+// spec is the sandbox's word for the container.
+func (r *running) spec() *sandbox.Spec {
+	c := &r.config
 	s := &sandbox.Spec{
-		Root:     sandbox.Root{Source: m.Source, Lower: m.Lower, Upper: m.Upper, Work: m.Work, Writable: m.Writable, UserXattr: m.UserXattr},
-		Args:     command,
-		Env:      spec.environment(hostname),
-		Dir:      or(spec.Dir, spec.Config.WorkingDir, "/"),
-		User:     or(spec.User, spec.Config.User),
-		Hostname: hostname,
-		Terminal: spec.Terminal,
-		Init:     true,
+		Root: r.Root, Args: c.Command, Env: c.Run.Env, Dir: c.Run.WorkingDir, User: c.Run.User,
+		Hostname: c.Hostname, Terminal: c.Terminal, Init: true,
 	}
-	var err error
-	// The volumes are filled from the tree below, before it has a writable layer mounted.
-	below := s.Root
-	below.Upper, below.Work, below.Writable = "", "", false
-	s.Mounts, err = r.mounts(ctx, spec, below, scratch)
-	return s, err
+	for _, m := range c.Mounts {
+		s.Mounts = append(s.Mounts, sandbox.Mount{Target: m.Target, Source: m.Source, ReadOnly: m.ReadOnly})
+	}
+	return s
 }
 
 // start starts the command, stays beside it, and returns its status.
-func (r *Runner) start(ctx context.Context, s *sandbox.Spec, spec *Spec, streams Streams, stop syscall.Signal) (status int, err error) {
+func (r *running) start(ctx context.Context, box *sandbox.Sandbox, s *sandbox.Spec, streams Streams, stop syscall.Signal, started func()) (status int, err error) {
 	// From here on no signal is lost: what comes before the command is there waits for it.
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	defer signal.Stop(signals)
-	if spec.Terminal && streams.In != nil {
+	if s.Terminal && streams.In != nil {
 		s.Rows, s.Columns, _ = sys.WindowSize(streams.In)
 	}
-	p, err := r.Sandbox.Start(context.WithoutCancel(ctx), s)
+	p, err := box.Start(context.WithoutCancel(ctx), s)
 	if notExecuted := (*sandbox.CommandError)(nil); errors.As(err, &notExecuted) {
 		return notExecuted.Code, err
 	}
 	if err != nil {
 		return StatusFailed, err
 	}
+	r.state = State{Status: Running, Pid: p.Pid(), Started: time.Now().UTC()}
+	if err := writeState(r.Dir, r.state); err != nil {
+		return StatusFailed, errors.Join(err, p.Signal(unix.SIGKILL), p.Wait())
+	}
 	done := make(chan struct{})
 	var beside sync.WaitGroup
-	beside.Go(func() { pass(ctx, p, streams.In, stop, signals, done) })
-	if spec.Terminal {
-		restore, err := connect(p, spec, streams, &beside)
+	r.control.serve(p)
+	beside.Go(func() { r.pass(ctx, p, streams.In, stop, signals, done) })
+	if s.Terminal {
+		restore, err := r.connect(p, streams, &beside)
 		if err != nil {
 			return StatusFailed, errors.Join(err, p.Signal(unix.SIGKILL), p.Wait())
 		}
 		defer func() { err = errors.Join(err, restore()) }()
 	}
+	started()
 	err = p.Wait()
 	close(done)
 	beside.Wait()
@@ -152,7 +199,7 @@ func (r *Runner) start(ctx context.Context, s *sandbox.Spec, spec *Spec, streams
 
 // pass passes signals and changes of the window's size on to the command, and stops it when ctx
 // ends, until done.
-func pass(ctx context.Context, p *sandbox.Process, in *os.File, stop syscall.Signal, signals <-chan os.Signal, done <-chan struct{}) {
+func (r *running) pass(ctx context.Context, p *sandbox.Process, in *os.File, stop syscall.Signal, signals <-chan os.Signal, done <-chan struct{}) {
 	cancelled := ctx.Done()
 	var patience <-chan time.Time
 	for {
@@ -161,7 +208,7 @@ func pass(ctx context.Context, p *sandbox.Process, in *os.File, stop syscall.Sig
 		case <-done:
 			return
 		case <-cancelled:
-			cancelled, patience = nil, time.After(stopTimeout)
+			cancelled, patience = nil, time.After(time.Duration(r.config.StopTimeout)*time.Second)
 			err = p.Signal(stop)
 		case <-patience:
 			err = p.Signal(unix.SIGKILL)
@@ -198,9 +245,9 @@ func resize(p *sandbox.Process, in *os.File) error {
 
 // connect copies between the command's terminal and the streams. restore puts the
 // user's terminal back.
-func connect(p *sandbox.Process, spec *Spec, streams Streams, beside *sync.WaitGroup) (restore func() error, err error) {
+func (r *running) connect(p *sandbox.Process, streams Streams, beside *sync.WaitGroup) (restore func() error, err error) {
 	restore = func() error { return nil }
-	if spec.Interactive && streams.In != nil {
+	if r.config.Interactive && streams.In != nil {
 		if restore, err = sys.MakeRaw(streams.In); err != nil {
 			return nil, err
 		}
@@ -210,7 +257,7 @@ func connect(p *sandbox.Process, spec *Spec, streams Streams, beside *sync.WaitG
 	}
 	beside.Go(func() {
 		// The end of a terminal is EIO.
-		_, _ = io.Copy(streams.Out, p.Terminal())
+		_, _ = io.Copy(r.log.tee(streams.Out, stdout), p.Terminal())
 	})
 	return restore, nil
 }

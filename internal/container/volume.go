@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,9 +68,8 @@ func ParseVolume(s, dir string) (Volume, error) {
 	return v, nil
 }
 
-// mounts makes what the container's volumes need on the host. scratch is where
-// anonymous volumes are put.
-func (r *Runner) mounts(ctx context.Context, spec *Spec, root sandbox.Root, scratch string) ([]sandbox.Mount, error) {
+// mounts makes what a container's volumes need on the host.
+func (s *Store) mounts(ctx context.Context, spec *Spec, root sandbox.Root) ([]Mount, error) {
 	volumes := slices.Clone(spec.Volumes)
 	for target := range spec.Config.Volumes {
 		target = path.Clean("/" + target)
@@ -79,38 +79,46 @@ func (r *Runner) mounts(ctx context.Context, spec *Spec, root sandbox.Root, scra
 	}
 	// Outer mounts come before those in them.
 	slices.SortStableFunc(volumes, func(a, b Volume) int { return strings.Compare(a.Target, b.Target) })
-	var list []sandbox.Mount
+	var list []Mount
 	for _, v := range volumes {
-		source, err := r.source(ctx, v, root, scratch)
+		m, err := s.mount(ctx, v, root)
 		if err != nil {
-			return nil, fmt.Errorf("volume at %s: %w", v.Target, err)
+			return list, fmt.Errorf("volume at %s: %w", v.Target, err)
 		}
-		list = append(list, sandbox.Mount{Target: v.Target, Source: source, ReadOnly: v.ReadOnly})
+		list = append(list, m)
 	}
 	return list, nil
 }
 
-// source is the directory or file of the host that is shown for v. A new volume starts
-// with what the image has at its place.
-func (r *Runner) source(ctx context.Context, v Volume, root sandbox.Root, scratch string) (string, error) {
+// mount finds or makes the directory or file of the host that is shown for v. A
+// new volume starts with what the image has at its place.
+func (s *Store) mount(ctx context.Context, v Volume, root sandbox.Root) (Mount, error) {
+	m := Mount{Target: v.Target, ReadOnly: v.ReadOnly}
 	if filepath.IsAbs(v.Source) {
+		m.Source = v.Source
 		if _, err := os.Stat(v.Source); !errors.Is(err, fs.ErrNotExist) {
-			return v.Source, err
+			return m, err
 		}
-		return v.Source, os.MkdirAll(v.Source, 0o755)
+		return m, os.MkdirAll(v.Source, 0o755)
 	}
-	if v.Source == "" {
-		dir := filepath.Join(scratch, "volume-"+rand.Text())
-		return dir, fill(ctx, dir, root, v.Target)
+	m.Volume = v.Source
+	if m.Volume == "" {
+		m.Anonymous = true
+		var id [32]byte
+		if _, err := rand.Read(id[:]); err != nil {
+			return m, err
+		}
+		m.Volume = hex.EncodeToString(id[:])
 	}
 	// The name stands for the directory data in it, so that there is room for more.
-	dir := filepath.Join(r.Volumes, v.Source)
+	dir := filepath.Join(s.Volumes, m.Volume)
+	m.Source = filepath.Join(dir, "data")
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return filepath.Join(dir, "data"), err
+		return m, err
 	}
-	temporary := filepath.Join(r.Volumes, ".new-"+rand.Text())
+	temporary := filepath.Join(s.Volumes, ".new-"+rand.Text())
 	if err := os.MkdirAll(temporary, 0o711); err != nil {
-		return "", err
+		return m, err
 	}
 	err := fill(ctx, filepath.Join(temporary, "data"), root, v.Target)
 	if err == nil {
@@ -121,7 +129,7 @@ func (r *Runner) source(ctx context.Context, v Volume, root sandbox.Root, scratc
 	} else if err != nil {
 		err = errors.Join(err, os.RemoveAll(temporary))
 	}
-	return filepath.Join(dir, "data"), err
+	return m, err
 }
 
 // fill makes the directory dir a copy of the directory at path in the root.

@@ -1,0 +1,261 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"builder/image"
+	"builder/image/store"
+	"builder/internal/container"
+)
+
+// psFlags are the flags of ps as they were typed.
+type psFlags struct {
+	all, latest, quiet, noTrunc bool
+	last                        int
+	filters                     []string
+	format                      string
+}
+
+// psFilters are the keys that ps --filter takes.
+var psFilters = []string{"id", "name", "label", "status", "exited", "ancestor", "before", "since"}
+
+func newPs(g *globals) *cobra.Command {
+	f := &psFlags{}
+	cmd := &cobra.Command{
+		Use:     "ps [OPTIONS]",
+		Short:   "List containers",
+		Example: "  builder ps -a --filter status=exited",
+		Args:    exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			format := f.format
+			if f.quiet && format == "" {
+				format = "{{.ID}}"
+			}
+			show, err := printer(format)
+			if err != nil {
+				return err
+			}
+			keys, err := parseFilters(f.filters, psFilters...)
+			if err != nil {
+				return err
+			}
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				rows, err := f.list(ctx, m, keys)
+				if err != nil {
+					return err
+				}
+				return show(g.out, psListing(rows))
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&f.all, "all", "a", false, "show those that do not run as well")
+	fl.BoolVarP(&f.latest, "latest", "l", false, "show the container made last")
+	fl.IntVarP(&f.last, "last", "n", -1, "show so many of the containers made last")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show IDs only")
+	fl.BoolVar(&f.noTrunc, "no-trunc", false, "show everything in full")
+	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "show what fits, as KEY=VALUE: "+strings.Join(psFilters, ", "))
+	fl.StringVar(&f.format, "format", "", "table, json, a Go template, or table and a template")
+	return cmd
+}
+
+func psListing(rows []row) listing {
+	return listing{
+		columns: []column{
+			{"ID", "CONTAINER ID"}, {"Image", "IMAGE"}, {"Command", "COMMAND"}, {"RunningFor", "CREATED"},
+			{"Status", "STATUS"}, {"Ports", "PORTS"}, {"Names", "NAMES"},
+		},
+		more: map[string]string{
+			"CreatedAt": "CREATED AT", "State": "STATE", "Labels": "LABELS", "Mounts": "MOUNTS",
+			"Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES",
+		},
+		rows: rows,
+	}
+}
+
+// list returns the containers to be shown.
+func (f *psFlags) list(ctx context.Context, m *machine, keys filters) ([]row, error) {
+	if err := m.containers().Sweep(); err != nil {
+		return nil, err
+	}
+	all, err := m.containers().List()
+	if err != nil {
+		return nil, err
+	}
+	keep, err := m.containerFilter(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	names, err := m.store.Names()
+	if err != nil {
+		return nil, err
+	}
+	last := f.last
+	if f.latest {
+		last = 1
+	}
+	every := f.all || last >= 0 || keys["status"] != nil || keys["exited"] != nil
+	rows := []row{}
+	for _, c := range all {
+		if !keep(c) || c.Status != container.Running && !every {
+			continue
+		}
+		if last >= 0 && len(rows) == last {
+			break
+		}
+		rows = append(rows, f.row(c, names))
+	}
+	return rows, nil
+}
+
+func (f *psFlags) row(c *container.Container, names []store.Name) row {
+	var labels, mounts []string
+	for k, v := range c.Run.Labels {
+		labels = append(labels, k+"="+v)
+	}
+	slices.Sort(labels)
+	volumes := 0
+	for _, v := range c.Mounts {
+		name := v.Source
+		if v.Volume != "" {
+			name = v.Volume
+			volumes++
+		}
+		mounts = append(mounts, shorten(name, 15, f.noTrunc))
+	}
+	id := c.ShortID()
+	if f.noTrunc {
+		id = c.ID
+	}
+	return row{
+		"ID": id, "Image": imageName(c, names), "Command": strconv.Quote(shorten(strings.Join(c.Command, " "), 20, f.noTrunc)),
+		"CreatedAt": c.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), "RunningFor": ago(c.Created),
+		"State": string(c.Status), "Status": statusText(c), "Ports": "", "Names": c.Name, "Labels": strings.Join(labels, ","),
+		"Mounts": strings.Join(mounts, ","), "Networks": "host", "LocalVolumes": strconv.Itoa(volumes),
+	}
+}
+
+func shorten(s string, length int, not bool) string {
+	if r := []rune(s); !not && len(r) > length {
+		return string(r[:length-1]) + "…"
+	}
+	return s
+}
+
+// imageName is what the container's image was called, if it still is.
+func imageName(c *container.Container, names []store.Name) string {
+	short := c.Image.Encoded()
+	if len(short) > 12 {
+		short = short[:12]
+	}
+	ref, err := image.ParseReference(c.ImageName)
+	if err != nil || ref.Digest() != "" {
+		return or(c.ImageName, short)
+	}
+	for _, n := range names {
+		if n.ID == c.Image && n.Reference == ref {
+			return c.ImageName
+		}
+	}
+	return short
+}
+
+// or is the first string unless it is empty.
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// statusText says what became of a container, as docker does.
+func statusText(c *container.Container) string {
+	switch c.Status {
+	case container.Running:
+		return "Up " + strings.TrimSuffix(ago(c.Started), " ago")
+	case container.Exited:
+		return fmt.Sprintf("Exited (%d) %s", c.ExitCode, ago(c.Finished))
+	case container.Dead:
+		return "Dead"
+	}
+	return "Created"
+}
+
+// containerFilter returns which containers fit the filters: of the values of one
+// key any, but of labels all.
+func (m *machine) containerFilter(ctx context.Context, keys filters) (func(*container.Container) bool, error) {
+	var tests []func(*container.Container) bool
+	for _, key := range psFilters {
+		if key == "label" || keys[key] == nil {
+			continue
+		}
+		var anyOf []func(*container.Container) bool
+		for _, value := range keys[key] {
+			test, err := m.containerTest(ctx, key, value)
+			if err != nil {
+				return nil, err
+			}
+			anyOf = append(anyOf, test)
+		}
+		tests = append(tests, func(c *container.Container) bool {
+			return slices.ContainsFunc(anyOf, func(test func(*container.Container) bool) bool { return test(c) })
+		})
+	}
+	return func(c *container.Container) bool {
+		fails := func(test func(*container.Container) bool) bool { return !test(c) }
+		return keys.labelsFit("label", c.Run.Labels) && !slices.ContainsFunc(tests, fails)
+	}, nil
+}
+
+func (m *machine) containerTest(ctx context.Context, key, value string) (func(*container.Container) bool, error) {
+	switch key {
+	case "id":
+		return func(c *container.Container) bool { return strings.HasPrefix(c.ID, value) }, nil
+	case "name":
+		return func(c *container.Container) bool { return strings.Contains(c.Name, strings.TrimPrefix(value, "/")) }, nil
+	case "status":
+		known := []string{"created", "running", "exited", "dead"}
+		if !slices.Contains(known, value) {
+			return nil, usage("--filter: status %q is none of %s", value, strings.Join(known, ", "))
+		}
+		return func(c *container.Container) bool { return string(c.Status) == value }, nil
+	case "exited":
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return nil, usage("--filter: exited=%s is no number", value)
+		}
+		return func(c *container.Container) bool { return c.Status == container.Exited && c.ExitCode == n }, nil
+	case "ancestor":
+		return m.ancestor(ctx, value)
+	}
+	other, err := m.containers().Find(value)
+	if err != nil {
+		return nil, err
+	}
+	if key == "before" {
+		return func(c *container.Container) bool { return c.Created.Before(other.Created) }, nil
+	}
+	return func(c *container.Container) bool { return c.Created.After(other.Created) }, nil
+}
+
+// ancestor keeps the containers whose image is, or begins with the layers of, an
+// image.
+func (m *machine) ancestor(ctx context.Context, name string) (func(*container.Container) bool, error) {
+	found, err := m.store.Find(ctx, name, image.Platform{})
+	if err != nil {
+		return nil, err
+	}
+	return func(c *container.Container) bool {
+		if c.Image == found.ID {
+			return true
+		}
+		below := found.Layers
+		return len(below) > 0 && len(below) <= len(c.Layers) && slices.EqualFunc(below, c.Layers[:len(below)], func(a, b image.Layer) bool { return a.DiffID == b.DiffID })
+	}, nil
+}
