@@ -43,8 +43,16 @@ func Apply(ctx context.Context, dir string, r io.Reader, o ApplyOptions) (_ *Ind
 			return nil, fmt.Errorf("apply layer: %w", err)
 		}
 		defer func() { err = errors.Join(err, a.tree.close()) }()
+		a.behind = newBehind(a.tree)
+		defer a.behind.close()
 	}
-	if err := a.read(ctx, r); err != nil {
+	err = a.read(ctx, r)
+	if a.behind != nil {
+		if earlier := a.behind.drain(); earlier != nil {
+			err = earlier
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("apply layer: %w", err)
 	}
 	ix := a.root.index()
@@ -63,12 +71,14 @@ const (
 )
 
 // applier reads one tar. What it has read so far is the tree of nodes below
-// root; where there is a directory to write, that is in it already, but for the
-// metadata of directories.
+// root; where there is a directory to write, that is in it already, or about to
+// be, but for the metadata of directories.
 type applier struct {
 	o       ApplyOptions
 	root    *node
 	tree    *treeWriter // nil: only the index is made
+	behind  *behind     // who works on tree
+	name    string      // of the entry that is being read
 	latest  int64
 	hash    hash.Hash
 	buf     []byte
@@ -103,6 +113,7 @@ func (a *applier) read(ctx context.Context, r io.Reader) error {
 		if err := a.count(h); err != nil {
 			return err
 		}
+		a.name = h.Name
 		if err := a.apply(ctx, h, tr); err != nil {
 			return fmt.Errorf("%.512q: %w", h.Name, err)
 		}
@@ -288,34 +299,58 @@ func (a *applier) put(parent *node, name string, e *Entry, r io.Reader) error {
 	parent.add(name, child)
 	switch e.Type {
 	case Dir:
-		if a.tree == nil {
-			return nil
-		}
-		return a.tree.mkdir(e.Path)
+		return a.later(func(t *treeWriter) error { return t.mkdir(e.Path) })
 	case File:
 		return a.file(e, r)
 	default:
-		if a.tree == nil {
-			return nil
-		}
-		return a.tree.node(e, e.Mtime)
+		return a.later(func(t *treeWriter) error { return t.node(e, e.Mtime) })
 	}
 }
 
-func (a *applier) file(e *Entry, r io.Reader) error {
-	a.hash.Reset()
+// later has something done to the tree, where there is one.
+func (a *applier) later(do func(*treeWriter) error) error {
 	if a.tree == nil {
-		if err := a.contents(e, r, a.hash); err != nil {
-			return err
-		}
-	} else {
-		err := a.tree.create(e, e.Mtime, func(f sys.File) error { return a.contents(e, r, f, a.hash) })
-		if err != nil {
-			return err
-		}
+		return nil
 	}
-	a.hash.Sum(e.Digest[:0])
-	return nil
+	return a.behind.later(a.name, do)
+}
+
+func (a *applier) file(e *Entry, r io.Reader) (err error) {
+	a.hash.Reset()
+	switch {
+	case a.tree == nil:
+		err = a.contents(e, r, a.hash)
+	case e.Size > behindBuffer/2:
+		if err = a.behind.drain(); err == nil {
+			err = a.tree.create(e, e.Mtime, func(f sys.File) error { return a.contents(e, r, f, a.hash) })
+		}
+	default:
+		err = a.smallFile(e, r)
+	}
+	if err == nil {
+		a.hash.Sum(e.Digest[:0])
+	}
+	return err
+}
+
+// smallFile reads a file and has it written.
+func (a *applier) smallFile(e *Entry, r io.Reader) error {
+	data, err := a.behind.space(int(e.Size))
+	if err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(r, data); errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	} else if err != nil {
+		return err
+	}
+	a.hash.Write(data)
+	return a.later(func(t *treeWriter) error {
+		return t.create(e, e.Mtime, func(f sys.File) error {
+			_, err := f.Write(data)
+			return err
+		})
+	})
 }
 
 // contents copies a file's bytes to each of the writers.
@@ -366,16 +401,13 @@ func (a *applier) link(ctx context.Context, parent *node, name, path, target str
 	a.parent = nil
 	if file != nil {
 		parent.add(name, &node{entry: file.entry})
-		if a.tree == nil || old != nil && old.entry == file.entry {
+		if old != nil && old.entry == file.entry {
 			return nil
 		}
-		return a.tree.link(target, path)
+		return a.later(func(t *treeWriter) error { return t.link(target, path) })
 	}
 	parent.add(name, &node{entry: &Entry{Path: path, Type: Hardlink, Link: target}})
-	if a.tree == nil {
-		return nil
-	}
-	return a.tree.linkBelow(ctx, target, path)
+	return a.later(func(t *treeWriter) error { return t.linkBelow(ctx, target, path) })
 }
 
 // whiteout removes what the layers below have at path.
@@ -388,10 +420,7 @@ func (a *applier) whiteout(parent *node, name, path string) error {
 	switch {
 	case child == nil:
 		parent.add(name, &node{})
-		if a.tree == nil {
-			return nil
-		}
-		return a.tree.whiteout(path)
+		return a.later(func(t *treeWriter) error { return t.whiteout(path) })
 	case child.dir():
 		if child.implied {
 			// What it got its metadata from is gone.
@@ -419,6 +448,9 @@ func (a *applier) hide(n *node, path string) error {
 	n.opaque = true
 	if a.tree == nil || a.tree.style != WhiteoutsApplied {
 		return nil
+	}
+	if err := a.behind.drain(); err != nil {
+		return err
 	}
 	return a.tree.prune(path, n)
 }

@@ -38,10 +38,8 @@ func (s *Stack) flatPyc(path string) uint8 {
 // pycTime returns the time, in seconds since 1970, that the header of the
 // compiled file e gets where every entry has a time of its own.
 func (x *Index) pycTime(e *Entry) int64 {
-	if source, ok := pycSource(e.Path); ok {
-		if of, ok := x.Find(source); ok {
-			return of.Mtime / 1e9
-		}
+	if of, ok := x.source(e.Path); ok {
+		return of.Mtime / 1e9
 	}
 	return e.Mtime / 1e9
 }

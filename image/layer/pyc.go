@@ -2,6 +2,7 @@ package layer
 
 import (
 	"encoding/binary"
+	pathpkg "path"
 	"strings"
 )
 
@@ -48,4 +49,35 @@ func pycStamp(header []byte) (mtime, size uint32, ok bool) {
 
 func setPycTime(header []byte, seconds int64) {
 	binary.LittleEndian.PutUint32(header[pycTime:], uint32(seconds))
+}
+
+// maxSourceLinks is how many symbolic links a source is looked for behind.
+const maxSourceLinks = 8
+
+// followSource returns the path of the file that a source at path is: Python
+// compares the time of what a symbolic link leads to. Links among the
+// directories on the way are not followed.
+func followSource(path string, lookup func(string) (Entry, bool)) string {
+	for range maxSourceLinks {
+		e, ok := lookup(path)
+		if !ok || e.Type != Symlink {
+			break
+		}
+		dir, _ := split(path)
+		if strings.HasPrefix(e.Link, "/") {
+			dir = ""
+		}
+		path = strings.TrimPrefix(pathpkg.Join("/", dir, e.Link), "/")
+	}
+	return path
+}
+
+// source returns the entry of the source that a compiled Python file of the
+// index is made of, if that is in the index.
+func (x *Index) source(pyc string) (Entry, bool) {
+	path, ok := pycSource(pyc)
+	if !ok {
+		return Entry{}, false
+	}
+	return x.Find(followSource(path, x.Find))
 }

@@ -141,6 +141,9 @@ func (a *applier) below(path string) (Entry, bool, error) {
 		return e, ok, nil
 	}
 	if a.tree != nil && a.tree.style == WhiteoutsApplied {
+		if err := a.behind.drain(); err != nil {
+			return Entry{}, false, err
+		}
 		return a.tree.lookup(path)
 	}
 	return Entry{}, false, nil
@@ -212,8 +215,5 @@ func (a *applier) imply(path string, mtime int64, wasGone, hidden bool) (*node, 
 		}
 	}
 	n := &node{entry: e, implied: !hidden, opaque: wasGone}
-	if a.tree == nil {
-		return n, nil
-	}
-	return n, a.tree.mkdir(path)
+	return n, a.later(func(t *treeWriter) error { return t.mkdir(path) })
 }

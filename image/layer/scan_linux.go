@@ -218,7 +218,7 @@ func (s *scanner) compiled() error {
 		if files == nil {
 			files = s.files()
 		}
-		place, mtime, size, ok, err := s.source(files, source)
+		place, mtime, size, ok, err := s.source(files, followSource(source, s.lookup(files)))
 		if err != nil {
 			return err
 		}
@@ -227,6 +227,16 @@ func (s *scanner) compiled() error {
 		}
 	}
 	return nil
+}
+
+// lookup looks into what changed and then below.
+func (s *scanner) lookup(files map[string]*change) func(string) (Entry, bool) {
+	return func(path string) (Entry, bool) {
+		if c := files[path]; c != nil {
+			return c.entry, true
+		}
+		return s.below.Lookup(path)
+	}
 }
 
 func (s *scanner) files() map[string]*change {

@@ -217,11 +217,13 @@ func TestCompiledPythonFiles(t *testing.T) {
 		"__pycache__/none.cpython-312.pyc="+pyc(0, 1000, 5, "code"),
 		"__pycache__/short.cpython-312.pyc=short",
 		"m.pyc="+pyc(0, 1000, 5, "legacy"),
+		"linked.py->m.py",
+		"__pycache__/linked.cpython-312.pyc="+pyc(0, 1000, 5, "code"),
 	)
 	changes := fullChanges(nil, describeTree(t, root, false))
 	for foreign, want := range map[int]map[string]uint8{
-		0: {"m.pyc": 1, "__pycache__/m.cpython-312.pyc": 1, "__pycache__/own.cpython-312.pyc": 2, "__pycache__/base.cpython-312.pyc": 3},
-		1: {"m.pyc": 1, "__pycache__/m.cpython-312.pyc": 1, "__pycache__/own.cpython-312.pyc": 2},
+		0: {"__pycache__/linked.cpython-312.pyc": 1, "m.pyc": 1, "__pycache__/m.cpython-312.pyc": 1, "__pycache__/own.cpython-312.pyc": 2, "__pycache__/base.cpython-312.pyc": 3},
+		1: {"__pycache__/linked.cpython-312.pyc": 1, "m.pyc": 1, "__pycache__/m.cpython-312.pyc": 1, "__pycache__/own.cpython-312.pyc": 2},
 	} {
 		ix, err := Scan(t.Context(), root, changes, below, ScanOptions{Foreign: foreign})
 		if err != nil {
@@ -247,7 +249,7 @@ func checkPyc(t *testing.T, root string, ix *Index) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]int{"m.pyc": 7777, "__pycache__/own.cpython-312.pyc": 51} {
+	for path, want := range map[string]int{"m.pyc": 7777, "__pycache__/linked.cpython-312.pyc": 7777, "__pycache__/own.cpython-312.pyc": 51} {
 		data, err := os.ReadFile(filepath.Join(dir, path))
 		if err != nil || binary.LittleEndian.Uint32([]byte(data)[pycTime:]) != uint32(want) {
 			t.Errorf("%s: header %x, %v, want the time %d", path, data[:pycHeader], err, want)

@@ -178,11 +178,7 @@ func (w *indexWriter) sourceTime(e *Entry) (seconds int64, ok bool) {
 	if e.Pyc != 1 {
 		return 0, false
 	}
-	path, ok := pycSource(e.Path)
-	if !ok {
-		return 0, false
-	}
-	source, ok := w.ix.Find(path)
+	source, ok := w.ix.source(e.Path)
 	return w.mtime(&source) / 1e9, ok
 }
 
