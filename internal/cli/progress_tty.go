@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -172,6 +174,8 @@ func (v *ttyVertex) line(width int) string {
 	}
 	mark := " => "
 	switch {
+	case errors.Is(v.err, context.Canceled):
+		mark = " => CANCELED "
 	case v.err != nil:
 		mark = " => ERROR "
 	case v.cached:
