@@ -14,7 +14,7 @@ import (
 	"builder/executor/sandbox"
 )
 
-const passwd = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\nother:x:1002:1002::/:/bin/sh\n"
+const passwd = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\nother:x:1002:1002::/:/bin/sh\nhomeless:x:1003:1003:::/bin/sh\n"
 const group = "root:x:0:\nwheel:x:10:app,root\nstaff:x:50:app\napp:x:1001:\n"
 
 // What a process sees from inside is docker's container.
@@ -27,40 +27,42 @@ func TestProcessSees(t *testing.T) {
 		command string
 		want    string
 	}{
-		"root by default":             {nil, "id", "uid=0(root) gid=0(root) groups=0(root),10(wheel)"},
-		"a user and his groups":       {user("app"), "id", "uid=1000(app) gid=1001(app) groups=10(wheel),50(staff),1001(app)"},
-		"a user with a group":         {user("app:staff"), "id", "uid=1000(app) gid=50(staff) groups=50(staff)"},
-		"a number that passwd knows":  {user("1000"), "id", "uid=1000(app) gid=1001(app) groups=10(wheel),50(staff),1001(app)"},
-		"two numbers":                 {user("1000:1001"), "id", "uid=1000(app) gid=1001(app) groups=1001(app)"},
-		"a number that passwd lacks":  {user("77"), "id", "uid=77 gid=0(root) groups=0(root)"},
-		"home of root":                {nil, "echo $HOME", "/root"},
-		"home of a user":              {user("app"), "echo $HOME", "/home/app"},
-		"home of nobody":              {user("77"), "echo $HOME", "/"},
-		"home as it is set":           {env("HOME=/elsewhere"), "echo $HOME", "/elsewhere"},
-		"nothing but its environment": {env("A=1", "HOME=/h"), "env | grep -v -e ^PWD -e ^SHLVL | sort", "A=1\nHOME=/h\nPATH=/bin"},
-		"process 1":                   {nil, "echo $$", "1"},
-		"the host name":               {nil, "hostname", "buildkitsandbox"},
-		"a host name of its own":      {func(s *sandbox.Spec) { s.Hostname = "box" }, "hostname; head -1 /etc/hosts", "box\n127.0.0.1\tlocalhost box"},
-		"the working directory":       {func(s *sandbox.Spec) { s.Dir = "/bin" }, "pwd", "/bin"},
-		"a new working directory":     {func(s *sandbox.Spec) { s.Dir = "/srv/a b" }, "pwd; stat -c '%a %u' .", "/srv/a b\n755 0"},
-		"the umask":                   {nil, "umask", "0022"},
-		"hosts":                       {nil, "cat /etc/hosts", "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback"},
-		"hosts that are added":        {func(s *sandbox.Spec) { s.Hosts = []sandbox.Host{{Name: "db", IP: "10.0.0.1"}} }, "tail -1 /etc/hosts", "10.0.0.1\tdb"},
-		"docker's capabilities":       {nil, "grep Cap /proc/self/status", capabilities("00000000a80425fb")},
-		"none of them as a user":      {user("app"), "grep Cap /proc/self/status", capabilities("0000000000000000")},
-		"a filter, new privileges":    {nil, "grep -e NoNew -e Seccomp: /proc/self/status", "NoNewPrivs:\t0\nSeccomp:\t2"},
-		"no forbidden system call":    {nil, "unshare -m true 2>&1; mount -t tmpfs x /bin 2>&1", "unshare: unshare(0x20000): Operation not permitted\nmount: permission denied (are you root?)"},
-		"empty standard input":        {nil, "cat; readlink /proc/self/fd/0", "/dev/null"},
-		"no descriptors but three":    {nil, "cd /proc/self/fd; echo *", "0 1 2 3"}, // 3 is the shell reading the directory
-		"the devices":                 {nil, "cd /dev; echo *; stat -c '%a %t %T' null zero full random urandom tty", devices},
-		"a terminal multiplexer":      {nil, "readlink /dev/ptmx; stat -c %a /dev/pts/ptmx", "pts/ptmx\n666"},
-		"shared memory":               {nil, "df -k /dev/shm | awk 'NR==2{print $2}'; stat -c %a /dev/shm", "65536\n1777"},
-		"shared memory of a size":     {func(s *sandbox.Spec) { s.ShmSize = 1 << 20 }, "df -k /dev/shm | awk 'NR==2{print $2}'", "1024"},
-		"a read-only sysfs":           {nil, "touch /sys/kernel/x 2>&1", "touch: /sys/kernel/x: Read-only file system"},
-		"read-only settings":          {nil, "echo 1 2>&1 > /proc/sys/kernel/panic", "/bin/sh: can't create /proc/sys/kernel/panic: Read-only file system"},
-		"masked files":                {nil, "wc -c < /proc/timer_list; ls /proc/acpi /sys/firmware", "0\n/proc/acpi:\n\n/sys/firmware:"},
-		"its own processes":           {nil, "cd /proc; echo [0-9]*", "1"},
-		"a resource limit":            {func(s *sandbox.Spec) { s.Rlimits = []sandbox.Rlimit{{Name: "nofile", Soft: 99, Hard: 100}} }, "ulimit -n; ulimit -Hn", "99\n100"},
+		"root by default":                {nil, "id", "uid=0(root) gid=0(root) groups=0(root),10(wheel)"},
+		"a user and his groups":          {user("app"), "id", "uid=1000(app) gid=1001(app) groups=10(wheel),50(staff),1001(app)"},
+		"a user with a group":            {user("app:staff"), "id", "uid=1000(app) gid=50(staff) groups=50(staff)"},
+		"a number that passwd knows":     {user("1000"), "id", "uid=1000(app) gid=1001(app) groups=10(wheel),50(staff),1001(app)"},
+		"two numbers":                    {user("1000:1001"), "id", "uid=1000(app) gid=1001(app) groups=1001(app)"},
+		"a number that passwd lacks":     {user("77"), "id", "uid=77 gid=0(root) groups=0(root)"},
+		"home of root":                   {nil, "echo $HOME", "/root"},
+		"home of a user":                 {user("app"), "echo $HOME", "/home/app"},
+		"home of nobody":                 {user("77"), "echo $HOME", "/"},
+		"home that is empty":             {user("homeless"), "echo [$HOME] ${HOME-unset}", "[]"},
+		"home as it is set":              {env("HOME=/elsewhere"), "echo $HOME", "/elsewhere"},
+		"nothing but its environment":    {env("A=1", "HOME=/h"), "env | grep -v -e ^PWD -e ^SHLVL | sort", "A=1\nHOME=/h\nPATH=/bin"},
+		"process 1":                      {nil, "echo $$", "1"},
+		"the host name":                  {nil, "hostname", "buildkitsandbox"},
+		"a host name of its own":         {func(s *sandbox.Spec) { s.Hostname = "box" }, "hostname; head -1 /etc/hosts", "box\n127.0.0.1\tlocalhost box"},
+		"the working directory":          {func(s *sandbox.Spec) { s.Dir = "/bin" }, "pwd", "/bin"},
+		"a new working directory":        {func(s *sandbox.Spec) { s.Dir = "/srv/a b" }, "pwd; stat -c '%a %u' .", "/srv/a b\n755 0"},
+		"the umask":                      {nil, "umask", "0022"},
+		"hosts":                          {nil, "cat /etc/hosts", "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback"},
+		"hosts that are added":           {func(s *sandbox.Spec) { s.Hosts = []sandbox.Host{{Name: "db", IP: "10.0.0.1"}} }, "tail -1 /etc/hosts", "10.0.0.1\tdb"},
+		"docker's capabilities":          {nil, "grep Cap /proc/self/status", capabilities("00000000a80425fb")},
+		"none of them as a user":         {user("app"), "grep Cap /proc/self/status", capabilities("0000000000000000")},
+		"a filter, new privileges":       {nil, "grep -e NoNew -e Seccomp: /proc/self/status", "NoNewPrivs:\t0\nSeccomp:\t2"},
+		"no forbidden system call":       {nil, "unshare -m true 2>&1; mount -t tmpfs x /bin 2>&1", "unshare: unshare(0x20000): Operation not permitted\nmount: permission denied (are you root?)"},
+		"a system call for a capability": {nil, "chroot / echo in", "in"},
+		"empty standard input":           {nil, "cat; readlink /proc/self/fd/0", "/dev/null"},
+		"no descriptors but three":       {nil, "cd /proc/self/fd; echo *", "0 1 2 3"}, // 3 is the shell reading the directory
+		"the devices":                    {nil, "cd /dev; echo * | sed 's/^core //'; stat -c '%a %t %T' null zero full random urandom tty", devices},
+		"a terminal multiplexer":         {nil, "readlink /dev/ptmx; stat -c %a /dev/pts/ptmx", "pts/ptmx\n666"},
+		"shared memory":                  {nil, "df -k /dev/shm | awk 'NR==2{print $2}'; stat -c %a /dev/shm", "65536\n1777"},
+		"shared memory of a size":        {func(s *sandbox.Spec) { s.ShmSize = 1 << 20 }, "df -k /dev/shm | awk 'NR==2{print $2}'", "1024"},
+		"a read-only sysfs":              {nil, "touch /sys/kernel/x 2>&1", "touch: /sys/kernel/x: Read-only file system"},
+		"read-only settings":             {nil, "echo 1 2>&1 > /proc/sys/kernel/panic", "/bin/sh: can't create /proc/sys/kernel/panic: Read-only file system"},
+		"masked files":                   {nil, "wc -c < /proc/timer_list; ls /proc/acpi /sys/firmware", "0\n/proc/acpi:\n\n/sys/firmware:"},
+		"its own processes":              {nil, "cd /proc; echo [0-9]*", "1"},
+		"a resource limit":               {func(s *sandbox.Spec) { s.Rlimits = []sandbox.Rlimit{{Name: "nofile", Soft: 99, Hard: 100}} }, "ulimit -n; ulimit -Hn", "99\n100"},
 		"a resource limit behind init": {func(s *sandbox.Spec) {
 			s.Init, s.Rlimits = true, []sandbox.Rlimit{{Name: "nofile", Soft: 99, Hard: 100}}
 		}, "ulimit -n; ulimit -Hn", "99\n100"},
@@ -88,7 +90,7 @@ func TestProcessSees(t *testing.T) {
 	}
 }
 
-const devices = "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero\n" +
+const devices = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero\n" +
 	"666 1 3\n666 1 5\n666 1 7\n666 1 8\n666 1 9\n666 5 0"
 
 func user(name string) func(*sandbox.Spec) { return func(s *sandbox.Spec) { s.User = name } }

@@ -58,7 +58,10 @@ func (b *builder) prepareDev() error {
 	}
 	links := [][2]string{
 		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
-		{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"}, {"/proc/kcore", "core"},
+		{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
+	}
+	if _, err := os.Stat("/proc/kcore"); err == nil {
+		links = append(links, [2]string{"/proc/kcore", "core"})
 	}
 	for _, l := range links {
 		if err := unix.Symlinkat(l[0], int(dev.Fd()), l[1]); err != nil {
@@ -185,7 +188,7 @@ func (b *builder) prepareFiles() error {
 		{Path: "/etc/resolv.conf", Data: b.machine.resolvConf(b.spec.Network)},
 		{Path: "/etc/hosts", Data: hostsFile(b.hostname(), b.spec.Hosts)},
 	}
-	for _, f := range append(files, b.spec.Files...) {
+	for i, f := range append(files, b.spec.Files...) {
 		mode := f.Mode
 		if mode == 0 {
 			mode = 0o644
@@ -194,7 +197,11 @@ func (b *builder) prepareFiles() error {
 		if err != nil {
 			return err
 		}
-		if err := b.bind(name, f.Path, true); err != nil {
+		attrs := uint64(unix.MOUNT_ATTR_RDONLY)
+		if i < len(files) {
+			attrs |= quiet // the caller's files may be programs
+		}
+		if err := b.bind(name, f.Path, attrs); err != nil {
 			return fmt.Errorf("show file at %s: %w", f.Path, err)
 		}
 	}
@@ -205,10 +212,13 @@ func (b *builder) prepareFiles() error {
 func (b *builder) prepareMounts() error {
 	for _, m := range b.spec.Mounts {
 		err := error(nil)
-		if m.Source != "" {
-			err = b.bind(m.Source, m.Target, m.ReadOnly)
-		} else {
+		switch {
+		case m.Source == "":
 			err = b.tmpfs(m)
+		case m.ReadOnly:
+			err = b.bind(m.Source, m.Target, unix.MOUNT_ATTR_RDONLY)
+		default:
+			err = b.bind(m.Source, m.Target, 0)
 		}
 		if err != nil {
 			return fmt.Errorf("mount at %s: %w", m.Target, err)
@@ -217,15 +227,16 @@ func (b *builder) prepareMounts() error {
 	return nil
 }
 
-// bind shows what stands at source on the host at target in the root.
-func (b *builder) bind(source, target string, readOnly bool) error {
+// bind shows what stands at source on the host at target in the root, with
+// attributes added.
+func (b *builder) bind(source, target string, attrs uint64) error {
 	mount, err := sys.CloneMountTree(source)
 	if err != nil {
 		return err
 	}
 	b.keep(mount)
-	if readOnly {
-		if err := sys.SetMount(mount, unix.MOUNT_ATTR_RDONLY, true); err != nil {
+	if attrs != 0 {
+		if err := sys.SetMount(mount, attrs, true); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,9 @@ import (
 // defaultFilter is docker's filter on system calls for docker's capabilities.
 func defaultFilter() ([]bpfInstruction, error) {
 	spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}}
+	for _, c := range kept() {
+		spec.Process.Capabilities.Bounding = append(spec.Process.Capabilities.Bounding, c.name)
+	}
 	profile, err := seccomp.GetDefaultProfile(spec)
 	if err != nil {
 		return nil, err

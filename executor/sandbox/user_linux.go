@@ -82,11 +82,11 @@ func parseID(s string) (int, error) {
 	return int(n), err
 }
 
-// homeOf is the home directory of the first user with that number; "/" if there
-// is none.
+// homeOf is the home directory of the first user with that number, which may be
+// empty; "/" if there is no such user.
 func homeOf(uid int, passwd []byte) string {
 	users, err := user.ParsePasswdFilter(bytes.NewReader(passwd), func(u user.User) bool { return u.Uid == uid })
-	if err != nil || len(users) == 0 || users[0].Home == "" {
+	if err != nil || len(users) == 0 {
 		return "/"
 	}
 	return users[0].Home
@@ -143,12 +143,25 @@ func (b *builder) dropPrivileges() error {
 // capabilities are docker's default ones, as a bit set.
 func capabilities() uint64 {
 	var set uint64
-	for _, c := range []int{
-		unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FSETID, unix.CAP_FOWNER, unix.CAP_MKNOD, unix.CAP_NET_RAW,
-		unix.CAP_SETGID, unix.CAP_SETUID, unix.CAP_SETFCAP, unix.CAP_SETPCAP, unix.CAP_NET_BIND_SERVICE,
-		unix.CAP_SYS_CHROOT, unix.CAP_KILL, unix.CAP_AUDIT_WRITE,
-	} {
-		set |= 1 << c
+	for _, c := range kept() {
+		set |= 1 << c.number
 	}
 	return set
+}
+
+// capability is one of capabilities(7).
+type capability struct {
+	name   string
+	number int
+}
+
+// kept are docker's default capabilities.
+func kept() []capability {
+	return []capability{
+		{"CAP_CHOWN", unix.CAP_CHOWN}, {"CAP_DAC_OVERRIDE", unix.CAP_DAC_OVERRIDE}, {"CAP_FSETID", unix.CAP_FSETID},
+		{"CAP_FOWNER", unix.CAP_FOWNER}, {"CAP_MKNOD", unix.CAP_MKNOD}, {"CAP_NET_RAW", unix.CAP_NET_RAW},
+		{"CAP_SETGID", unix.CAP_SETGID}, {"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETFCAP", unix.CAP_SETFCAP},
+		{"CAP_SETPCAP", unix.CAP_SETPCAP}, {"CAP_NET_BIND_SERVICE", unix.CAP_NET_BIND_SERVICE},
+		{"CAP_SYS_CHROOT", unix.CAP_SYS_CHROOT}, {"CAP_KILL", unix.CAP_KILL}, {"CAP_AUDIT_WRITE", unix.CAP_AUDIT_WRITE},
+	}
 }
