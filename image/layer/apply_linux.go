@@ -186,7 +186,7 @@ func (a *applier) apply(ctx context.Context, h *tar.Header, r io.Reader) error {
 		return fmt.Errorf("name of %d bytes: %w", len(p), unix.ENAMETOOLONG)
 	}
 	if h.Typeflag == tar.TypeLink {
-		return a.link(ctx, parent, base, p, h.Linkname)
+		return a.link(ctx, parent, base, p, h)
 	}
 	e, err := a.entry(h, p)
 	if err != nil {
@@ -251,14 +251,21 @@ func (a *applier) entry(h *tar.Header, path string) (*Entry, error) {
 	default:
 		return nil, fmt.Errorf("entry of the unknown type %q", h.Typeflag)
 	}
+	e.Xattrs = xattrs(h, e.Type)
+	return e, nil
+}
+
+// xattrs returns the attributes that a header gives a file of that type, sorted.
+func xattrs(h *tar.Header, t Type) []Xattr {
+	var list []Xattr
 	for k, v := range h.PAXRecords {
 		name, ok := strings.CutPrefix(k, "SCHILY.xattr.")
-		if ok && KeepXattr(name) && xattrFits(name, e.Type) {
-			e.Xattrs = append(e.Xattrs, Xattr{name, v})
+		if ok && KeepXattr(name) && xattrFits(name, t) {
+			list = append(list, Xattr{name, v})
 		}
 	}
-	slices.SortFunc(e.Xattrs, compareXattrs)
-	return e, nil
+	slices.SortFunc(list, compareXattrs)
+	return list
 }
 
 // isID reports whether Linux knows an owner of that number; the greatest one
@@ -375,11 +382,11 @@ func (a *applier) contents(e *Entry, r io.Reader, to ...io.Writer) error {
 	return nil
 }
 
-// link adds a further name of a file.
-func (a *applier) link(ctx context.Context, parent *node, name, path, target string) error {
-	target, err := clean(target)
+// link adds a further name of a file. What its header says counts for the file.
+func (a *applier) link(ctx context.Context, parent *node, name, path string, h *tar.Header) error {
+	target, err := clean(h.Linkname)
 	if err != nil {
-		return fmt.Errorf("hard link to %.512q: %w", target, err)
+		return fmt.Errorf("hard link to %.512q: %w", h.Linkname, err)
 	}
 	dir, base := split(target)
 	at, err := a.resolve(dir)
@@ -401,13 +408,63 @@ func (a *applier) link(ctx context.Context, parent *node, name, path, target str
 	a.parent = nil
 	if file != nil {
 		parent.add(name, &node{entry: file.entry})
-		if old != nil && old.entry == file.entry {
-			return nil
-		}
-		return a.later(func(t *treeWriter) error { return t.link(target, path) })
+		linked := old != nil && old.entry == file.entry
+		return a.further(target, path, file.entry, linked, h)
 	}
 	parent.add(name, &node{entry: &Entry{Path: path, Type: Hardlink, Link: target}})
 	return a.later(func(t *treeWriter) error { return t.linkBelow(ctx, target, path) })
+}
+
+// further makes path another name of the file at target, where it is not yet
+// linked, and has what the header says count for the file.
+func (a *applier) further(target, path string, file *Entry, linked bool, h *tar.Header) error {
+	label, err := a.relabelled(file, h)
+	if err != nil {
+		return err
+	}
+	changed := !sameMeta(&label, file) || label.Mtime != file.Mtime
+	if changed {
+		if a.tree != nil {
+			if err := a.behind.drain(); err != nil { // the file may not be written yet
+				return err
+			}
+		}
+		*file = label
+	}
+	return a.later(func(t *treeWriter) error {
+		var err error
+		if !linked {
+			err = t.link(target, path)
+		}
+		if changed && err == nil {
+			err = t.relabel(path, &label)
+		}
+		return err
+	})
+}
+
+// relabelled is a file with the metadata of a header that makes a further name
+// of it, as with containerd. Attributes stay, but for the capability: changing
+// the owner takes it away.
+func (a *applier) relabelled(file *Entry, h *tar.Header) (Entry, error) {
+	e := *file
+	if !isID(h.Uid) || !isID(h.Gid) {
+		return e, fmt.Errorf("owner %d:%d: %w", h.Uid, h.Gid, unix.EINVAL)
+	}
+	e.UID, e.GID, e.Mtime = h.Uid, h.Gid, a.mtime(h)
+	if e.Type != Symlink {
+		e.Mode = uint32(h.Mode & 0o7777)
+	}
+	e.Xattrs = xattrs(h, e.Type)
+	given := e.Xattrs
+	for _, x := range file.Xattrs {
+		_, again := slices.BinarySearchFunc(given, x, compareXattrs)
+		if !again && x.Name != capability {
+			e.Xattrs = append(e.Xattrs, x)
+		}
+	}
+	slices.SortFunc(e.Xattrs, compareXattrs)
+	return e, nil
 }
 
 // whiteout removes what the layers below have at path.

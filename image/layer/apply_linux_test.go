@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,9 +23,8 @@ func foreign(t testing.TB, headers ...tar.Header) []byte {
 	w := tar.NewWriter(&out)
 	for _, h := range headers {
 		data := h.PAXRecords["data"]
-		if data != "" {
-			h.PAXRecords = nil
-		}
+		h.PAXRecords = maps.Clone(h.PAXRecords)
+		delete(h.PAXRecords, "data")
 		if h.Typeflag == 0 {
 			h.Typeflag = tar.TypeReg
 		}
@@ -32,7 +32,9 @@ func foreign(t testing.TB, headers ...tar.Header) []byte {
 		if h.Mode == 0 {
 			h.Mode = 0o755
 		}
-		h.Uid, h.Gid = os.Geteuid(), os.Getegid()
+		if h.Uid == 0 {
+			h.Uid, h.Gid = os.Geteuid(), os.Getegid()
+		}
 		h.Format = tar.FormatPAX
 		if err := w.WriteHeader(&h); err != nil {
 			t.Fatal(err)

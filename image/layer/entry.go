@@ -86,6 +86,9 @@ func comparePaths(a string, aGone bool, b string, bGone bool) int {
 	return cmp.Compare(a[n], b[n])
 }
 
+// capability is the attribute that lets a program do what root may.
+const capability = "security.capability"
+
 // KeepXattr reports whether an extended attribute is part of a layer. Those of
 // the host (labels, the overlay's marks) and of its administrator (trusted.*,
 // which a step cannot set and a rootless build cannot read) are not.
@@ -93,7 +96,7 @@ func KeepXattr(name string) bool {
 	switch {
 	case strings.ContainsAny(name, "=\x00"):
 		return false // not to be written as a PAX record
-	case name == "security.capability", name == "system.posix_acl_access", name == "system.posix_acl_default":
+	case name == capability, name == "system.posix_acl_access", name == "system.posix_acl_default":
 		return true
 	default:
 		return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")

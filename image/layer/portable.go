@@ -6,7 +6,7 @@ import "slices"
 // not send: of all attributes only file capabilities leave the machine. The
 // others stay in trees and keys. An index without such is returned as it is.
 func (x *Index) Portable() *Index {
-	keep := func(a Xattr) bool { return a.Name == "security.capability" }
+	keep := func(a Xattr) bool { return a.Name == capability }
 	var entries []Entry
 	for i := range x.Entries {
 		if !slices.ContainsFunc(x.Entries[i].Xattrs, func(a Xattr) bool { return !keep(a) }) {

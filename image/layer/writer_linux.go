@@ -250,22 +250,41 @@ func (t *treeWriter) node(e *Entry, mtime int64) error {
 		if err != nil {
 			return err
 		}
-		if err := dir.Chown(name, e.UID, e.GID); err != nil {
-			return ownerError(err, e)
-		}
-		if e.Type != Symlink {
-			for i := range e.Xattrs {
-				err := dir.SetXattr(name, e.Xattrs[i].Name, e.Xattrs[i].Value)
-				if err != nil && !errors.Is(err, unix.ENOTSUP) {
-					return err
-				}
-			}
-			if err := dir.Chmod(name, e.Mode); err != nil {
+		return label(dir, name, e, mtime)
+	})
+}
+
+// label gives what has the name its metadata.
+func label(dir sys.Dir, name string, e *Entry, mtime int64) error {
+	if err := dir.Chown(name, e.UID, e.GID); err != nil {
+		return ownerError(err, e)
+	}
+	if e.Type != Symlink {
+		for i := range e.Xattrs {
+			err := dir.SetXattr(name, e.Xattrs[i].Name, e.Xattrs[i].Value)
+			if err != nil && !errors.Is(err, unix.ENOTSUP) {
 				return err
 			}
 		}
-		return dir.SetTime(name, mtime)
-	})
+		if err := dir.Chmod(name, e.Mode); err != nil {
+			return err
+		}
+	}
+	return dir.SetTime(name, mtime)
+}
+
+// relabel gives what stands at path the metadata of e.
+func (t *treeWriter) relabel(path string, e *Entry) error {
+	parent, name := split(path)
+	dir, err := t.at.dir(parent)
+	if err != nil {
+		return err
+	}
+	err = label(dir, name, e, e.Mtime)
+	if errors.Is(err, fs.ErrNotExist) && t.userns && t.leftOut(dir, name) {
+		return nil // a device that was left out
+	}
+	return err
 }
 
 func (t *treeWriter) makeNode(dir sys.Dir, name string, e *Entry) error {

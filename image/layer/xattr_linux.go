@@ -37,7 +37,7 @@ func xattrFits(name string, t Type) bool {
 		return false
 	case strings.HasPrefix(name, "user."):
 		return t == Dir || t == File
-	case name == "security.capability":
+	case name == capability:
 		return t == File
 	case name == "system.posix_acl_default":
 		return t == Dir
