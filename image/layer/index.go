@@ -16,6 +16,9 @@ import (
 // made, and may be used by many goroutines.
 type Index struct {
 	Entries []Entry
+	// Retold is set by [Scan] where the directory holds files that the index takes
+	// for whiteouts: a tree made of the index is another one. It is not encoded.
+	Retold bool
 
 	ends atomic.Pointer[[]int32]
 }
@@ -23,8 +26,12 @@ type Index struct {
 // NewIndex returns the index of entries in any order, which it takes over. Paths
 // must be clean and different, each in a directory that is among them or the
 // root. Of the names that share a file the first in order becomes the file, the
-// others become hard links to it.
+// others become hard links to it. A file with the name of a whiteout becomes one.
 func NewIndex(entries []Entry) (*Index, error) {
+	entries, err := takeWhiteouts(entries)
+	if err != nil {
+		return nil, err
+	}
 	if !slices.IsSortedFunc(entries, compare) {
 		slices.SortFunc(entries, compare)
 	}

@@ -120,7 +120,7 @@ func TestNewIndexRefusesWhatIsNoLayer(t *testing.T) {
 		"no type":        {{Path: "a"}},
 		"link to itself": {{Path: "a", Type: Hardlink, Link: "a"}},
 		"link to a dir":  {{Path: "a", Type: Dir}, {Path: "b", Type: Hardlink, Link: "a"}},
-		"whiteout name":  {{Path: ".wh.a", Type: File}},
+		"whiteout name":  {{Path: ".wh..wh.a", Type: File}},
 		"file as root":   {{Path: "", Type: File}},
 	} {
 		if ix, err := NewIndex(entries); err == nil {

@@ -18,7 +18,9 @@ import (
 //
 // What is in the tree below with the same type, mode, owner, attributes, content
 // and mtime (directories: whatever the mtime) is left out, as BuildKit does. What
-// an opaque directory hides is listed as whiteouts. The root is left out as well.
+// an opaque directory hides is listed as whiteouts. A file with the name of a
+// whiteout becomes one, as it would for whoever unpacks it from the layer's tar
+// (see [WhiteoutName]). The root is left out as well.
 func Scan(ctx context.Context, dir string, changes iter.Seq2[Change, error], below View, o ScanOptions) (_ *Index, err error) {
 	at, err := openCursor(dir)
 	if err != nil {
@@ -43,6 +45,7 @@ type scanner struct {
 	list   []*change          // what exists now, as listed
 	here   map[string]*change // the same by path, directories only
 	opaque map[string]bool    // directories that hide what is below
+	marks  []string           // what files with the names of whiteouts say is gone
 	out    []Entry
 }
 
@@ -75,11 +78,16 @@ func (s *scanner) scan(ctx context.Context, changes iter.Seq2[Change, error]) (*
 	}
 	s.whiteouts(deleted)
 	s.keep()
+	if len(s.marks) > 0 {
+		if s.out, err = addWhiteouts(s.out, s.marks); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.parents(); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(s.out, compare)
-	x := &Index{Entries: slices.CompactFunc(s.out, func(a, b Entry) bool { return Compare(&a, &b) == 0 })}
+	x := &Index{Entries: slices.CompactFunc(s.out, func(a, b Entry) bool { return Compare(&a, &b) == 0 }), Retold: len(s.marks) > 0}
 	if err := x.relink(); err != nil {
 		return nil, err
 	}
@@ -132,6 +140,10 @@ func (s *scanner) describe(path string) error {
 	describe(e, &st)
 	if e.Type == 0 {
 		return nil // a socket
+	}
+	if gone, ok := WhiteoutName(path); ok && e.Type != Dir {
+		s.marks = append(s.marks, gone)
+		return nil
 	}
 	switch {
 	case e.Type == Symlink:
