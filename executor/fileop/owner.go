@@ -62,9 +62,10 @@ func findOwner(ctx context.Context, spec string, dst Tree) (*owner, error) {
 	return own, nil
 }
 
-// parseID reads a numeric id, or "root".
+// parseID reads a numeric id, or "root". -1 tells chown(2) to change nothing: what
+// was just made stays root's.
 func parseID(s string) (int, bool) {
-	if s == "root" {
+	if s == "root" || s == "-1" {
 		return 0, true
 	}
 	id, err := strconv.ParseInt(s, 10, 32)
