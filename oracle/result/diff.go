@@ -18,9 +18,9 @@ func Diff(oracle, ours *Build) []string {
 	case oracle.Refused && ours.Refused:
 		return nil
 	case oracle.Refused:
-		return []string{"oracle refuses, we build: " + lastLine(oracle.Message)}
+		return []string{"oracle refuses, we build: " + firstLine(oracle.Message)}
 	case ours.Refused:
-		return []string{"oracle builds, we refuse: " + lastLine(ours.Message)}
+		return []string{"oracle builds, we refuse: " + firstLine(ours.Message)}
 	}
 	d.value("index", oracle.Index, ours.Index)
 	d.value("images", len(oracle.Images), len(ours.Images))
@@ -34,9 +34,9 @@ func Diff(oracle, ours *Build) []string {
 	return d.lines
 }
 
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return lines[len(lines)-1]
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
 }
 
 type differ struct {

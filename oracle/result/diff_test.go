@@ -90,7 +90,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("both refuse: %q", got)
 	}
 	for _, got := range [][]string{Diff(refused, sample()), Diff(sample(), refused)} {
-		if len(got) != 1 || !strings.HasSuffix(got[0], ": because") {
+		if len(got) != 1 || !strings.HasSuffix(got[0], ": no") {
 			t.Errorf("one refuses: %q", got)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"builder/oracle/recipe"
@@ -91,11 +93,26 @@ func complaint(log string) string {
 	const most = 15
 	lines := strings.Split(strings.TrimSpace(log), "\n")
 	from := max(len(lines)-most, 0)
-	for i := len(lines) - 1; i >= 0; i-- {
-		if strings.HasPrefix(lines[i], "error: ") {
+	for i, line := range slices.Backward(lines) {
+		if beginsError(line) {
 			from = i
 			break
 		}
 	}
 	return strings.Join(lines[from:], "\n")
+}
+
+// beginsError reports whether the line is the first of buildctl's or of
+// builder's message: "error: …", "builder: …", "Dockerfile:3:5: …".
+func beginsError(line string) bool {
+	if strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "builder: ") {
+		return true
+	}
+	fields := strings.SplitN(line, ":", 4)
+	if len(fields) < 4 || strings.Contains(fields[0], " ") {
+		return false
+	}
+	_, err1 := strconv.Atoi(fields[1])
+	_, err2 := strconv.Atoi(fields[2])
+	return err1 == nil && err2 == nil
 }
