@@ -190,7 +190,7 @@ func (d *Depot) index(ctx context.Context, c image.ContentDigest, below layer.Vi
 		}
 		ix, err := layer.Decode(data)
 		if err != nil {
-			return nil, fmt.Errorf("layer %s: index: %w", c, err)
+			return d.repair(ctx, c, below, err)
 		}
 		d.remember(c, ix)
 		return ix, nil
@@ -199,4 +199,20 @@ func (d *Depot) index(ctx context.Context, c image.ContentDigest, below layer.Vi
 		return nil, err
 	}
 	return v.(*layer.Index), nil
+}
+
+// repair makes a torn index again, which can be done where the layer's bytes
+// are here as they came.
+func (d *Depot) repair(ctx context.Context, c image.ContentDigest, below layer.View, torn error) (*layer.Index, error) {
+	m, err := d.meta(c)
+	if err != nil {
+		return nil, err
+	}
+	if m.Foreign == nil {
+		return nil, fmt.Errorf("layer %s: index: %w", c, torn)
+	}
+	if err := os.Remove(d.path(c, "index")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("layer %s: index: %w", c, err)
+	}
+	return d.scanForeign(ctx, c, below)
 }

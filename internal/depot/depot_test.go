@@ -242,3 +242,29 @@ func TestBaseFollowsItsBlob(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A torn index of a layer that came from elsewhere is made again.
+func TestTornIndexIsMadeAgain(t *testing.T) {
+	b := newBench(t)
+	c, err := b.WriteTar(t.Context(), content.index(t), content, []int64{318211200})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := b.Seal(t.Context(), c, []int64{318211200})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob := image.Descriptor{MediaType: image.OCI.Layer(image.Uncompressed), Digest: made.DiffID, Size: made.Size}
+	base, err := b.AddBase(t.Context(), image.Layer{DiffID: made.DiffID, Blob: &blob})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(b.dir, "layers", base.String()[:2], base.String(), "index")
+	if err := os.WriteFile(path, []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ix, err := b.Index(t.Context(), base)
+	if err != nil || len(ix.Entries) != len(content)+1 {
+		t.Errorf("index %v, %v", ix, err)
+	}
+}
