@@ -6,7 +6,9 @@ builder=$1
 cd "$(dirname "$0")"
 
 state=$(mktemp -d)
-trap 'rm -rf "$state"' EXIT
+# A plain user's store has files of the user's subordinate IDs.
+clean() { rm -rf "$state" 2>/dev/null || unshare --map-auto --map-root-user rm -rf "$state"; }
+trap clean EXIT
 trap 'exit 130' INT TERM
 export BUILDER_ROOT="$state"
 
