@@ -44,6 +44,11 @@ func (s *Store) namesPath(repository string) string {
 // then, except that images for other platforms of one index stay. It returns
 // what the name meant for this platform before, or "". The image has to be here.
 func (s *Store) Tag(ctx context.Context, n Name) (before image.Digest, err error) {
+	return s.tag(ctx, n, func(Name) error { return nil })
+}
+
+// tag is Tag, which may is asked about for each name that it takes over.
+func (s *Store) tag(ctx context.Context, n Name, may func(old Name) error) (before image.Digest, err error) {
 	if err := checkName(n); err != nil {
 		return "", err
 	}
@@ -56,7 +61,16 @@ func (s *Store) Tag(ctx context.Context, n Name) (before image.Digest, err error
 	if _, ok, err := s.Image(n.ID); err != nil || !ok {
 		return "", fmt.Errorf("tag %s: image %s: %w", n.Reference.Familiar(), n.ID, cmp.Or(err, ErrNotFound))
 	}
+	var refused error
 	err = s.change(ctx, n.Reference.Name(), func(names []Name) []Name {
+		for _, old := range names {
+			if old.Reference == n.Reference && refused == nil {
+				refused = may(old)
+			}
+		}
+		if refused != nil {
+			return names
+		}
 		kept := names[:0]
 		for _, old := range names {
 			same := old.Reference == n.Reference
@@ -71,7 +85,7 @@ func (s *Store) Tag(ctx context.Context, n Name) (before image.Digest, err error
 		}
 		return append(kept, n)
 	})
-	if err != nil {
+	if err = cmp.Or(err, refused); err != nil {
 		return "", fmt.Errorf("tag %s: %w", n.Reference.Familiar(), err)
 	}
 	return before, nil

@@ -32,6 +32,7 @@ type buildFlags struct {
 	file, target, platform, network, shmSize string
 	iidfile, metadataFile                    string
 	noCache, push, load, quiet               bool
+	requireRecipe                            bool
 	pull                                     choice
 	progress                                 choice
 	jobs                                     int
@@ -66,6 +67,8 @@ func newBuild(g *globals) *cobra.Command {
 	fl.BoolVar(&f.push, "push", false, "push the tags; the same as --output type=registry")
 	fl.BoolVar(&f.load, "load", false, "keep the image in the store beside other outputs; the same as --output type=docker")
 	fl.Var(&f.progress, "progress", "how to show progress: "+strings.Join(progressModes, ", "))
+	fl.BoolVar(&f.requireRecipe, "require-recipe", false, "refuse bases that were committed from a container")
+	g.tlsFlag(cmd)
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the image ID")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this file")
 	fl.StringVar(&f.metadataFile, "metadata-file", "", "write the digests of the result to this file, as JSON")
@@ -100,7 +103,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		f.progress.value = "quiet"
 	}
 	var input *input
-	if contextArg != "-" {
+	if contextArg != "-" && f.file != "-" {
 		// A recipe with faults changes nothing on disk.
 		if input, err = openInput(g, f.file, contextArg); err != nil {
 			return err
@@ -115,7 +118,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	if input == nil {
-		if input, err = m.openStdin(ctx, g.in, f.file); err != nil {
+		if input, err = m.openStandardInput(ctx, f.file, contextArg); err != nil {
 			return err
 		}
 	}
@@ -125,7 +128,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	view := newDisplay(f.progress.value, g.err)
 	input.show(view)
-	bases := resolver{pull.New(m.store, remote, f.policy(), view)}
+	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe}
 	built, err := builder.Build(ctx, builder.Options{
 		Recipe:   input.recipe,
 		Ignore:   input.ignore,

@@ -115,8 +115,8 @@ func newTag(g *globals) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = m.store.Tag(ctx, store.Name{Reference: tags[0], ID: found.ID, Platform: found.Platform})
-				return err
+				// Who types a name means it: what it was is said, not refused.
+				return m.claim(ctx, found.Record, tags, true)
 			})
 		},
 	}

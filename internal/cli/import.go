@@ -26,6 +26,7 @@ import (
 func newImport(g *globals) *cobra.Command {
 	var changes []string
 	var message, platform string
+	var force bool
 	cmd := &cobra.Command{
 		Use:     "import [OPTIONS] FILE|- [NAME[:TAG]]",
 		Short:   "Make an image of one layer out of a root file system in a tar",
@@ -51,7 +52,7 @@ func newImport(g *globals) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				id, err := m.importTar(ctx, in, importOptions{from: args[0], platform: p, run: run, message: message, tags: tags})
+				id, err := m.importTar(ctx, in, importOptions{from: args[0], platform: p, run: run, message: message, tags: tags, force: force})
 				if err = errors.Join(err, in.Close()); err != nil {
 					return err
 				}
@@ -62,6 +63,7 @@ func newImport(g *globals) *cobra.Command {
 	}
 	cmd.Flags().StringArrayVarP(&changes, "change", "c", nil, "apply a Dockerfile instruction to the config: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "comment of the image's history")
+	cmd.Flags().BoolVar(&force, "force", false, "take over a name that a recipe's build made")
 	cmd.Flags().StringVar(&platform, "platform", "", "platform of the image (default this machine's)")
 	return cmd
 }
@@ -121,6 +123,7 @@ type importOptions struct {
 	run      image.RunConfig
 	message  string
 	tags     []image.Reference
+	force    bool
 }
 
 // importTar makes a layer of the tar as it is and an image around it. The
@@ -158,7 +161,7 @@ func (m *machine) importTar(ctx context.Context, in io.Reader, o importOptions) 
 	if err != nil {
 		return "", err
 	}
-	if err := m.tag(ctx, rec, o.tags); err != nil {
+	if err := m.claim(ctx, rec, o.tags, o.force); err != nil {
 		return "", err
 	}
 	return rec.ID, m.cache.Sync(ctx)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -157,76 +156,4 @@ func (i *inspected) addNames(names []store.Name, id image.Digest) {
 			i.RepoDigests = append(i.RepoDigests, n.Reference.FamiliarName()+"@"+string(n.Manifest))
 		}
 	}
-}
-
-func newHistory(g *globals) *cobra.Command {
-	var quiet, noTrunc, human bool
-	cmd := &cobra.Command{
-		Use:     "history [OPTIONS] IMAGE",
-		Short:   "Show how an image was made",
-		Example: "  builder history app:1.0",
-		Args:    exactly(1, "one image"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
-				found, err := m.store.Find(ctx, args[0], image.Platform{})
-				if err != nil {
-					return err
-				}
-				c, _, err := m.store.Config(ctx, found.ID)
-				if err != nil {
-					return err
-				}
-				return printHistory(g.out, found.Record, c, quiet, noTrunc, human)
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show IDs only")
-	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "show everything in full")
-	cmd.Flags().BoolVarP(&human, "human", "H", true, "show sizes and dates for people")
-	return cmd
-}
-
-// printHistory shows the newest entry first, as docker does; only it has an ID.
-func printHistory(w io.Writer, r store.Record, c image.Config, quiet, noTrunc, human bool) error {
-	rows := [][]string{{"IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"}}
-	sizes := make([]int64, len(c.History))
-	next := 0
-	for i, h := range c.History {
-		if !h.EmptyLayer && next < len(r.Layers) {
-			sizes[i] = r.Layers[next].Size
-			next++
-		}
-	}
-	for i := len(c.History) - 1; i >= 0; i-- {
-		h := c.History[i]
-		id := "<missing>"
-		if i == len(c.History)-1 {
-			if id = string(r.ID); !noTrunc {
-				id = r.ID.Encoded()[:12]
-			}
-		}
-		if quiet {
-			fmt.Fprintln(w, id)
-			continue
-		}
-		by := strings.ReplaceAll(h.CreatedBy, "\t", " ")
-		if !noTrunc && len([]rune(by)) > 45 {
-			by = string([]rune(by)[:44]) + "…"
-		}
-		created, size := "N/A", shortSize(sizes[i])
-		if h.Created != nil {
-			created = ago(*h.Created)
-			if !human {
-				created = h.Created.Format(time.RFC3339)
-			}
-		}
-		if !human {
-			size = fmt.Sprint(sizes[i])
-		}
-		rows = append(rows, []string{id, created, by, size, h.Comment})
-	}
-	if quiet {
-		return nil
-	}
-	return table(w, rows)
 }

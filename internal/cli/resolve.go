@@ -32,6 +32,9 @@ func (f *buildFlags) policy() pull.Policy {
 // layers.
 type resolver struct {
 	puller *pull.Puller
+	sink   progress.Sink
+	// requireRecipe refuses bases that were committed by hand.
+	requireRecipe bool
 }
 
 func metadataVertex(ref image.Reference) progress.Vertex {
@@ -41,6 +44,9 @@ func metadataVertex(ref image.Reference) progress.Vertex {
 // Resolve implements builder.Resolver.
 func (r resolver) Resolve(ctx context.Context, w planner.Wanted) (planner.Pin, error) {
 	img, err := r.puller.Resolve(ctx, w.Reference, w.Platform, metadataVertex(w.Reference))
+	if err == nil {
+		err = r.judge(w, img)
+	}
 	return planner.Pin{Digest: img.Digest, Config: img.Config}, err
 }
 

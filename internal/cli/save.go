@@ -19,40 +19,66 @@ import (
 )
 
 func newSave(g *globals) *cobra.Command {
-	var dest, format string
+	var dest, platform string
+	format := choice{value: "docker", words: []string{"docker", "oci"}}
+	compress := choice{value: "none", words: []string{"none", "gzip", "zstd"}}
 	cmd := &cobra.Command{
 		Use:     "save [OPTIONS] IMAGE [IMAGE...]",
 		Short:   "Write images to an archive that docker and OCI tools read",
 		Example: "  builder save -o app.tar app:1.0",
 		Args:    between(1, -1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "docker" && format != "oci" {
-				return usage("--format: %q is neither docker nor oci", format)
+			want, err := wanted(platform)
+			if err != nil {
+				return err
 			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
 				var exports []image.Export
 				for _, arg := range args {
-					e, err := m.packed(ctx, arg, format == "docker")
+					e, err := m.packed(ctx, arg, want, format.value == "docker")
 					if err != nil {
 						return err
 					}
 					exports = append(exports, e)
 				}
 				return m.writeFile(dest, func(w io.Writer) error {
-					return archive.Write(ctx, w, exports, archive.Options{Docker: format == "docker"})
+					return compressed(w, compress.value, func(w io.Writer) error {
+						return archive.Write(ctx, w, exports, archive.Options{Docker: format.value == "docker"})
+					})
 				})
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&dest, "output", "o", "-", "file to write; - is standard output")
-	cmd.Flags().StringVar(&format, "format", "docker", "docker or oci")
+	cmd.Flags().Var(&format, "format", "docker or oci")
+	cmd.Flags().Var(&compress, "compress", "pack the archive: none, gzip or zstd")
+	cmd.Flags().StringVar(&platform, "platform", "", "platform of the images, where a name means several")
 	return cmd
 }
 
-// packed returns an image of the store on its way out.
-func (m *machine) packed(ctx context.Context, name string, docker bool) (image.Export, error) {
-	found, err := m.store.Find(ctx, name, image.Platform{})
+// compressed writes through a compressor.
+func compressed(w io.Writer, name string, write func(io.Writer) error) error {
+	if name == "none" {
+		return write(w)
+	}
+	kind, err := image.ParseCompression(name)
 	if err != nil {
+		return err
+	}
+	z, err := store.Compress(w, kind, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(z), z.Close())
+}
+
+// packed returns an image of the store on its way out.
+func (m *machine) packed(ctx context.Context, name string, want image.Platform, docker bool) (image.Export, error) {
+	found, err := m.findFor(ctx, name, want)
+	if err != nil {
+		return image.Export{}, err
+	}
+	if err := m.complete(ctx, found.Record, "auto"); err != nil {
 		return image.Export{}, err
 	}
 	img, config, err := m.store.Load(ctx, found.Record)
