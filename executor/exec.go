@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"builder/executor/sandbox"
 	"builder/image"
-	"builder/image/layer"
 	"builder/internal/diag"
 	"builder/internal/progress"
 	"builder/planner"
@@ -41,9 +39,9 @@ func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image
 	if err := r.process(ctx, w, op, active); err != nil {
 		return content, err
 	}
-	ix, err := r.scan(ctx, w, active)
+	ix, err := r.Depot.Scan(ctx, w.root.chain, w.root.base, active)
 	if err != nil {
-		return content, err
+		return content, fmt.Errorf("read what the step wrote: %w", err)
 	}
 	tree, err := r.Snapshots.Commit(ctx, active, snapshot.Chain(parent.ID, ix.Content()))
 	if err != nil {
@@ -91,38 +89,6 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 // ended reports whether the step's own process is what went wrong.
 func ended(err error) bool {
 	return errors.As(err, new(*sandbox.ExitError)) || errors.As(err, new(*sandbox.CommandError))
-}
-
-// scan makes the index of what a process changed.
-func (r *run) scan(ctx context.Context, w *work, active snapshot.Active) (*layer.Index, error) {
-	below := r.Depot.Files(w.root.chain)
-	view := below.Lazy(ctx)
-	ix, err := layer.Scan(ctx, active.Dir(), changes(active.Changes(ctx)), view, layer.ScanOptions{
-		Foreign: w.root.base,
-		Mtime:   func(e layer.Entry) (int64, error) { return below.Mtime(ctx, e) },
-	})
-	if err = errors.Join(err, view.Err(), below.Close()); err != nil {
-		return nil, fmt.Errorf("read what the step wrote: %w", err)
-	}
-	return ix, nil
-}
-
-// changes translates the snapshotter's list into the layer package's.
-func changes(list iter.Seq2[snapshot.Change, error]) iter.Seq2[layer.Change, error] {
-	return func(yield func(layer.Change, error) bool) {
-		for c, err := range list {
-			kind := layer.Modify
-			switch c.Kind {
-			case snapshot.Delete:
-				kind = layer.Delete
-			case snapshot.Opaque:
-				kind = layer.Opaque
-			}
-			if !yield(layer.Change{Path: c.Path, Kind: kind}, err) {
-				return
-			}
-		}
-	}
 }
 
 // root translates the snapshotter's word into the sandbox's.

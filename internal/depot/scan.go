@@ -1,0 +1,46 @@
+package depot
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"builder/image"
+	"builder/image/layer"
+	"builder/snapshot"
+)
+
+// Scan describes what an active tree changes in the tree of chain, which it was
+// prepared on. The lowest layers, foreign of them, were not made by whoever changed
+// it ([layer.ScanOptions]). Nobody writes to the tree meanwhile, or what is written may be
+// missed.
+func (d *Depot) Scan(ctx context.Context, chain []image.ContentDigest, foreign int, active snapshot.Active) (*layer.Index, error) {
+	below := d.Files(chain)
+	view := below.Lazy(ctx)
+	ix, err := layer.Scan(ctx, active.Dir(), layerChanges(active.Changes(ctx)), view, layer.ScanOptions{
+		Foreign: foreign,
+		Mtime:   func(e layer.Entry) (int64, error) { return below.Mtime(ctx, e) },
+	})
+	if err = errors.Join(err, view.Err(), below.Close()); err != nil {
+		return nil, err
+	}
+	return ix, nil
+}
+
+// layerChanges translates the snapshotter's list into the layer package's.
+func layerChanges(list iter.Seq2[snapshot.Change, error]) iter.Seq2[layer.Change, error] {
+	return func(yield func(layer.Change, error) bool) {
+		for c, err := range list {
+			kind := layer.Modify
+			switch c.Kind {
+			case snapshot.Delete:
+				kind = layer.Delete
+			case snapshot.Opaque:
+				kind = layer.Opaque
+			}
+			if !yield(layer.Change{Path: c.Path, Kind: kind}, err) {
+				return
+			}
+		}
+	}
+}
