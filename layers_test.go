@@ -49,7 +49,7 @@ var layers = map[string]string{
 	"executor": "planner cache snapshot image image/layer internal/depot internal/progress internal/diag " +
 		"executor/sandbox executor/network executor/fileop executor/source",
 
-	"internal/container": "executor/sandbox executor/network snapshot image image/store image/layer internal/sys",
+	"internal/container": "executor/sandbox executor/network snapshot image image/store image/layer internal/sys internal/rootfs",
 
 	".":               "parser planner executor cache snapshot image internal/depot internal/progress internal/diag",
 	"internal/bench":  "",

@@ -53,12 +53,19 @@ func (s *Spec) command() ([]string, error) {
 
 // environment is docker's: a PATH, the host name and, with a terminal, its type,
 // unless the image or the command line say otherwise.
-func (s *Spec) environment(hostname string) []string {
-	env := []string{defaultPath, "HOSTNAME=" + hostname}
-	if s.Terminal {
+func (c *Config) environment() []string {
+	env := []string{defaultPath, "HOSTNAME=" + c.Hostname}
+	if c.Terminal {
 		env = append(env, "TERM=xterm")
 	}
-	for _, v := range slices.Concat(s.Config.Env, s.Env) {
+	return merge(env, c.Run.Env)
+}
+
+// merge adds variables to an environment; later ones take the place of others of
+// their name.
+func merge(env, more []string) []string {
+	env = slices.Clone(env)
+	for _, v := range more {
 		name, _, _ := strings.Cut(v, "=")
 		i := slices.IndexFunc(env, func(have string) bool { return strings.HasPrefix(have, name+"=") })
 		if i >= 0 {

@@ -141,7 +141,7 @@ func (r *running) hangUp() error {
 func (r *running) spec() *sandbox.Spec {
 	c := &r.config
 	s := &sandbox.Spec{
-		Root: r.Root, Args: c.Command, Env: c.Run.Env, Dir: c.Run.WorkingDir, User: c.Run.User,
+		Root: r.Root, Args: c.Command, Env: c.environment(), Dir: or(c.Run.WorkingDir, "/"), User: c.Run.User,
 		Hostname: c.Hostname, Terminal: c.Terminal, Init: true,
 	}
 	for _, m := range c.Mounts {

@@ -111,8 +111,8 @@ func (s *Store) describe(c *Config, spec *Spec) error {
 		c.Hostname = name
 	}
 	c.Terminal, c.Interactive = spec.Terminal, spec.Interactive
-	c.Run.Env = spec.environment(c.Hostname)
-	c.Run.WorkingDir = or(spec.Dir, spec.Config.WorkingDir, "/")
+	c.Run.Env = merge(spec.Config.Env, spec.Env)
+	c.Run.WorkingDir = or(spec.Dir, spec.Config.WorkingDir)
 	c.Run.User = or(spec.User, spec.Config.User)
 	if spec.Entrypoint != nil {
 		c.Run.Entrypoint, c.Run.Cmd = spec.Entrypoint, nil
