@@ -42,7 +42,7 @@ func newRoot(s *streams) *cobra.Command {
 	cmd.PersistentFlags().StringVar(&g.root, "root", "", "directory of images and caches (default $BUILDER_ROOT, else /var/lib/builder for root and $XDG_DATA_HOME/builder for others)")
 	cmd.AddCommand(
 		newBuild(g), newRun(g), newCreate(g), newStart(g), newStop(g), newKill(g), newRm(g), newWait(g),
-		newPs(g), newLogs(g), newDiff(g), newCommit(g), newExport(g), newSupervise(),
+		newPs(g), newLogs(g), newDiff(g), newCommit(g), newExport(g), newCp(g), newSupervise(),
 		newImages(g), newRmi(g), newTag(g), newInspect(g), newHistory(g),
 		newImport(g), newPull(g), newPush(g), newSave(g), newLoad(g),
 		newVersion(g),
