@@ -37,7 +37,7 @@ type readAhead struct {
 	batches *batches
 	claim   sync.Mutex
 	done    bool              // there are no more batches
-	order   chan (chan block) // the batches, each as the blocks of it
+	order   chan (chan block) // the batches, each as the blocks of it; nil before start
 
 	batch chan block // the batch that is being taken
 	block block      // and what is left of its block
@@ -51,17 +51,21 @@ type block struct {
 	err  error
 }
 
-// newReadAhead begins to read the files of ix. time says what the header of a
-// compiled Python file gets. Close it.
+// newReadAhead returns what reads the files of ix, from the first one that is
+// asked for. time says what the header of a compiled Python file gets. Close it.
 func newReadAhead(ctx context.Context, ix *Index, src Source, time func(*Entry) (*int64, error)) *readAhead {
 	r := &readAhead{ix: ix, src: src, time: time, batches: &batches{ix: ix}}
 	r.ctx, r.stop = context.WithCancel(ctx)
-	n := readers(src)
+	return r
+}
+
+// start begins to read.
+func (r *readAhead) start() {
+	n := readers(r.src)
 	r.order = make(chan (chan block), n)
 	for range n {
 		r.readers.Go(r.read)
 	}
-	return r
 }
 
 // close stops the reading.
@@ -112,6 +116,9 @@ func hasBytes(e *Entry) bool { return e.Type == File && (e.Size != 0 || e.Digest
 
 // copy puts the bytes of e, the next file in order, into w.
 func (r *readAhead) copy(w window, e *Entry) error {
+	if r.order == nil {
+		r.start()
+	}
 	for left := e.Size; left > 0; {
 		if len(r.block.data) == 0 {
 			if err := r.next(); err != nil {
@@ -130,6 +137,9 @@ func (r *readAhead) copy(w window, e *Entry) error {
 
 // finish reports, after the last file, whether all of them were read to their end.
 func (r *readAhead) finish() error {
+	if r.order == nil {
+		return nil
+	}
 	err := r.next()
 	if errors.Is(err, errNoMore) {
 		return nil
