@@ -82,7 +82,7 @@ func newRmi(g *globals) *cobra.Command {
 				// This process needs no blob: its hold would keep what it removes.
 				errs := []error{m.letGo()}
 				for _, arg := range args {
-					removed, err := m.store.Remove(ctx, arg, store.RemoveOptions{Force: force, KeepUntagged: noPrune})
+					removed, err := m.removeImage(ctx, arg, store.RemoveOptions{Force: force, KeepUntagged: noPrune})
 					for _, line := range removed.Lines() {
 						fmt.Fprintln(g.out, line)
 					}
@@ -94,7 +94,7 @@ func newRmi(g *globals) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove an image although several repositories name it")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove an image although several repositories name it; of one that a stopped container needs, the names")
 	cmd.Flags().BoolVar(&noPrune, "no-prune", false, "keep an image that has lost its last name")
 	return cmd
 }
