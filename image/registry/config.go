@@ -19,6 +19,14 @@ import (
 // builder.toml, in the form of buildkitd.toml.
 type Config struct {
 	Registry map[string]Settings `toml:"registry"`
+	// Cache is read with the rest of the file and means nothing here.
+	Cache Cache `toml:"cache"`
+}
+
+// Cache is the table [cache] of builder.toml.
+type Cache struct {
+	// MaxSize bounds what caches take that no image needs, such as "20gb".
+	MaxSize string `toml:"max-size"`
 }
 
 // Settings is what is said about one registry, by its domain as it stands in

@@ -143,7 +143,10 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err = errors.Join(err, view.Close()); err != nil {
 		return err
 	}
-	return f.report(g, m, built, done)
+	if err := f.report(g, m, built, done); err != nil || !m.wrote.Load() {
+		return err
+	}
+	return m.capCaches(ctx)
 }
 
 // parseOutputs reads --output and --push; without both the image goes to the

@@ -27,11 +27,12 @@ func newImageGroup(g *globals) *cobra.Command {
 	return group("image", "Manage images", "  builder image ls",
 		newBuild(g), newHistory(g), newImport(g), newInspect(g), newLoad(g), newPull(g), newPush(g), newSave(g), newTag(g),
 		named(newImages(g), "ls [OPTIONS] [NAME[:TAG]]", "list"),
+		newImagePrune(g),
 		named(newRmi(g), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"),
 	)
 }
 
 // imageCommands are the commands about registries and about the store as a whole.
 func imageCommands(g *globals) []*cobra.Command {
-	return []*cobra.Command{newSearch(g), newLogin(g), newLogout(g), newImageGroup(g)}
+	return []*cobra.Command{newSearch(g), newLogin(g), newLogout(g), newImageGroup(g), newSystemGroup(g), newBuilderGroup(g), newPrune(g, "prune [OPTIONS]")}
 }

@@ -1,0 +1,426 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"builder/cache"
+	"builder/image"
+	"builder/image/store"
+	"builder/internal/container"
+	"builder/internal/depot"
+	"builder/snapshot"
+)
+
+// needed is what images and containers are made of.
+type needed struct {
+	layers map[image.ContentDigest]bool
+	trees  map[snapshot.ID]bool
+	diffs  map[image.Digest]bool
+}
+
+// needed collects what must stay whatever is pruned: layers of images, those of
+// containers, and the trees of both.
+func (m *machine) needed() (needed, error) {
+	n := needed{map[image.ContentDigest]bool{}, map[snapshot.ID]bool{}, map[image.Digest]bool{}}
+	records, err := m.store.Records()
+	if err != nil {
+		return n, err
+	}
+	for _, r := range records {
+		n.add(r.Layers)
+	}
+	containers, err := m.containers().List()
+	if err != nil {
+		return n, err
+	}
+	for _, c := range containers {
+		n.add(c.Layers)
+		n.trees[c.Tree] = true
+	}
+	return n, nil
+}
+
+// add adds an image's layers, as what they are and as the bases that they can be.
+func (n needed) add(layers []image.Layer) {
+	var made, base snapshot.ID
+	for _, l := range layers {
+		foreign := image.ForeignContent(l.DiffID)
+		made, base = snapshot.Chain(made, l.Content), snapshot.Chain(base, foreign)
+		n.layers[l.Content], n.layers[foreign] = true, true
+		n.trees[made], n.trees[base] = true, true
+		n.diffs[l.DiffID] = true
+	}
+}
+
+// cached is a layer that only the cache keeps.
+type cached struct {
+	depot.Listed
+	keys []cache.Key
+	used time.Time
+	size int64
+}
+
+// caches returns the layers that neither images nor containers need, those that
+// were used longest ago first, and the records of the others.
+func (m *machine) caches(ctx context.Context) (free []cached, others []cache.Listed, err error) {
+	need, err := m.needed()
+	if err != nil {
+		return nil, nil, err
+	}
+	layers, err := m.depot.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	records, err := m.cache.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	byLayer := map[image.ContentDigest][]cache.Listed{}
+	for _, r := range records {
+		byLayer[r.Layer] = append(byLayer[r.Layer], r)
+	}
+	for _, l := range layers {
+		recorded := byLayer[l.Content]
+		delete(byLayer, l.Content)
+		if need.keeps(l) {
+			others = append(others, recorded...)
+			continue
+		}
+		c := cached{Listed: l, used: l.Made}
+		for _, r := range recorded {
+			c.keys = append(c.keys, r.Key)
+			if r.Used.After(c.used) {
+				c.used = r.Used
+			}
+		}
+		if c.size, err = m.depot.Size(ctx, l); err != nil {
+			return nil, nil, err
+		}
+		free = append(free, c)
+	}
+	for _, gone := range byLayer {
+		others = append(others, gone...)
+	}
+	slices.SortFunc(free, func(a, b cached) int { return a.used.Compare(b.used) })
+	return free, others, nil
+}
+
+// keeps reports whether a layer is needed, itself or what was made of it.
+func (n needed) keeps(l depot.Listed) bool {
+	return n.layers[l.Content] ||
+		slices.ContainsFunc(l.Trees, func(id snapshot.ID) bool { return n.trees[id] }) ||
+		slices.ContainsFunc(l.Tars, func(d image.Digest) bool { return n.diffs[d] })
+}
+
+// errBusy is returned where other builds are at work: what they use cannot be
+// told from what nobody uses.
+var errBusy = errors.New("a build or another command of builder is at work here: nothing was removed")
+
+// alone runs do while no other process builds or pulls.
+func (m *machine) alone(do func() error) error {
+	if err := m.letGo(); err != nil {
+		return err
+	}
+	release, ok, err := m.store.Exclusive()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		e := usage("%v", errBusy).WithHint("try again when it is done")
+		e.Err = errBusy
+		return e
+	}
+	return errors.Join(do(), release())
+}
+
+// pruneRule says which caches go.
+type pruneRule struct {
+	until []time.Time // used before each of these
+	keep  int64       // bytes of cache that stay, the last used ones
+	all   bool        // records of what images have, too
+}
+
+// pruneCaches removes caches. It returns how many layers and bytes went.
+func (m *machine) pruneCaches(ctx context.Context, rule pruneRule) (gone []cached, err error) {
+	err = m.alone(func() error {
+		free, others, err := m.caches(ctx)
+		if err != nil {
+			return err
+		}
+		var left int64
+		for _, c := range free {
+			left += c.size
+		}
+		for _, c := range free {
+			if left <= rule.keep && rule.keep > 0 || !rule.before(c.used) {
+				continue
+			}
+			if err := m.forget(ctx, c); err != nil {
+				return err
+			}
+			left -= c.size
+			gone = append(gone, c)
+		}
+		for _, r := range others {
+			if !rule.all || !rule.before(r.Used) {
+				continue
+			}
+			if err := m.cache.Forget(r.Key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return gone, err
+}
+
+func (r pruneRule) before(used time.Time) bool {
+	return !slices.ContainsFunc(r.until, func(at time.Time) bool { return !used.Before(at) })
+}
+
+// forget removes one cached layer: first what leads to it.
+func (m *machine) forget(ctx context.Context, c cached) error {
+	for _, k := range c.keys {
+		if err := m.cache.Forget(k); err != nil {
+			return err
+		}
+	}
+	if err := m.depot.Remove(ctx, m.lease.Trash, c.Listed); err != nil {
+		return err
+	}
+	tars := c.Tars
+	if c.Base != nil && c.Base.Blob != nil {
+		tars = append(tars[:len(tars):len(tars)], c.Base.Blob.Digest)
+	}
+	for _, tar := range tars {
+		if err := errors.Join(m.store.DiscardPacked(tar), m.store.DiscardBlob(tar)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func total(gone []cached) int64 {
+	var n int64
+	for _, c := range gone {
+		n += c.size
+	}
+	return n
+}
+
+// confirm asks before something is removed.
+func (g *globals) confirm(force bool, what string) (bool, error) {
+	if force {
+		return true, nil
+	}
+	fmt.Fprintf(g.err, "WARNING! This will remove %s.\nAre you sure you want to continue? [y/N] ", what)
+	line, err := bufio.NewReader(g.in).ReadString('\n')
+	if err != nil && line == "" {
+		return false, nil //nolint:nilerr // no answer is no
+	}
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return answer == "y" || answer == "yes", nil
+}
+
+// newBuilderGroup is "builder builder", docker's name for what is done to caches.
+func newBuilderGroup(g *globals) *cobra.Command {
+	return group("builder", "Manage the caches of builds", "  builder builder prune --filter until=168h", newPrune(g, "prune [OPTIONS]"), newBuild(g))
+}
+
+func newPrune(g *globals, use string) *cobra.Command {
+	var force, all bool
+	var words []string
+	var keep string
+	cmd := &cobra.Command{
+		Use:     use,
+		Short:   "Remove caches of builds that no image and no container needs",
+		Example: "  builder prune --filter until=168h\n  builder prune --force --keep-storage 10gb",
+		Args:    exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keys, err := parseFilters(words, "until")
+			if err != nil {
+				return err
+			}
+			rule := pruneRule{all: all}
+			if rule.until, err = keys.until(); err != nil {
+				return err
+			}
+			if keep != "" {
+				if rule.keep, err = parseBytes("--keep-storage", keep); err != nil {
+					return err
+				}
+			}
+			if yes, err := g.confirm(force, "caches of builds that no image and no container needs"); err != nil || !yes {
+				return err
+			}
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				gone, err := m.pruneCaches(ctx, rule)
+				if err != nil {
+					return err
+				}
+				l := listing{columns: []column{{"ID", "ID"}, {"Size", "SIZE"}, {"Used", "LAST ACCESSED"}}}
+				for _, c := range gone {
+					l.rows = append(l.rows, row{"ID": c.Content.String()[:12], "Size": shortSize(c.size), "Used": ago(c.used)})
+				}
+				if len(gone) > 0 {
+					if err := printTable(g.out, l); err != nil {
+						return err
+					}
+				}
+				_, err = fmt.Fprintf(g.out, "Total:\t%s\n", byteCount(total(gone)))
+				return err
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&force, "force", "f", false, "do not ask")
+	fl.BoolVarP(&all, "all", "a", false, "forget how the layers of images were built, too; the images stay")
+	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE")
+	fl.StringVar(&keep, "keep-storage", "", "leave so much, of what was used last, such as 10gb")
+	return cmd
+}
+
+// pruneImages removes images that nothing names, or with all those that no
+// container has.
+func (m *machine) pruneImages(ctx context.Context, keys filters, all bool) (lines []string, freed int64, err error) {
+	listed, err := m.store.List()
+	if err != nil {
+		return nil, 0, err
+	}
+	used, err := m.imagesInUse()
+	if err != nil {
+		return nil, 0, err
+	}
+	until, err := keys.until()
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := m.letGo(); err != nil {
+		return nil, 0, err
+	}
+	for _, l := range listed {
+		fit, err := m.prunable(ctx, l, keys, until)
+		if err != nil {
+			return lines, freed, err
+		}
+		if !fit || used[l.ID] || len(l.Names) > 0 && !all {
+			continue
+		}
+		removed, err := m.store.Remove(ctx, string(l.ID), store.RemoveOptions{Force: true})
+		lines = append(lines, removed.Lines()...)
+		for _, layer := range removed.Layers {
+			freed += layer.Size
+		}
+		if err != nil {
+			return lines, freed, err
+		}
+	}
+	return lines, freed, nil
+}
+
+func (m *machine) prunable(ctx context.Context, l store.Listed, keys filters, until []time.Time) (bool, error) {
+	for _, at := range until {
+		if !l.Made.Before(at) {
+			return false, nil
+		}
+	}
+	if len(keys["label"])+len(keys["label!"]) == 0 {
+		return true, nil
+	}
+	c, _, err := m.store.Config(ctx, l.ID)
+	if err != nil {
+		return false, err
+	}
+	for _, unwanted := range keys["label!"] {
+		if (filters{"label": {unwanted}}).labelsFit("label", c.Config.Labels) {
+			return false, nil
+		}
+	}
+	return keys.labelsFit("label", c.Config.Labels), nil
+}
+
+// imagesInUse are the images of containers.
+func (m *machine) imagesInUse() (map[image.Digest]bool, error) {
+	containers, err := m.containers().List()
+	if err != nil {
+		return nil, err
+	}
+	used := map[image.Digest]bool{}
+	for _, c := range containers {
+		used[c.Image] = true
+	}
+	return used, nil
+}
+
+func newImagePrune(g *globals) *cobra.Command {
+	var force, all bool
+	var words []string
+	cmd := &cobra.Command{
+		Use:     "prune [OPTIONS]",
+		Short:   "Remove images that nothing names",
+		Example: "  builder image prune\n  builder image prune -a --filter until=720h",
+		Args:    exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keys, err := parseFilters(words, "until", "label", "label!", "dangling")
+			if err != nil {
+				return err
+			}
+			if dangling, set, err := keys.claim("dangling"); err != nil || set {
+				if err != nil {
+					return err
+				}
+				all = !dangling
+			}
+			what := "all images that nothing names"
+			if all {
+				what = "all images that no container has"
+			}
+			if yes, err := g.confirm(force, what); err != nil || !yes {
+				return err
+			}
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				lines, freed, err := m.pruneImages(ctx, keys, all)
+				g.printPruned("Deleted Images:", lines)
+				fmt.Fprintf(g.out, "Total reclaimed space: %s\n", byteCount(freed))
+				return err
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&force, "force", "f", false, "do not ask")
+	fl.BoolVarP(&all, "all", "a", false, "remove all images that no container has")
+	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE, label=NAME[=VALUE], label!=NAME[=VALUE]")
+	return cmd
+}
+
+func (g *globals) printPruned(head string, lines []string) {
+	if len(lines) > 0 {
+		fmt.Fprintf(g.out, "%s\n%s\n\n", head, strings.Join(lines, "\n"))
+	}
+}
+
+// pruneContainers removes the containers that do not run.
+func (m *machine) pruneContainers(until []time.Time) (ids []string, err error) {
+	all, err := m.containers().List()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range all {
+		if c.Status == container.Running || slices.ContainsFunc(until, func(at time.Time) bool { return !c.Config.Created.Before(at) }) {
+			continue
+		}
+		if err := m.containers().Remove(c, container.RemoveOptions{}); err != nil {
+			return ids, err
+		}
+		ids = append(ids, c.ID)
+	}
+	return ids, nil
+}

@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"builder/image"
+	"builder/image/registry"
+	"builder/internal/container"
+	"builder/internal/depot"
+)
+
+// newSystemGroup is "builder system".
+func newSystemGroup(g *globals) *cobra.Command {
+	return group("system", "What all of it takes, and getting rid of it", "  builder system df", newSystemDF(g), newSystemPrune(g))
+}
+
+// usageRow is one kind of things in system df.
+type usageRow struct {
+	kind              string
+	total, active     int
+	size, reclaimable int64
+}
+
+func newSystemDF(g *globals) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:     "df [OPTIONS]",
+		Short:   "Show what images, containers and caches take",
+		Example: "  builder system df",
+		Args:    exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			show, err := printer(format)
+			if err != nil {
+				return err
+			}
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				rows, shared, err := m.usage(ctx)
+				if err != nil {
+					return err
+				}
+				l := listing{columns: []column{{"Type", "TYPE"}, {"TotalCount", "TOTAL"}, {"Active", "ACTIVE"}, {"Size", "SIZE"}, {"Reclaimable", "RECLAIMABLE"}}}
+				for _, r := range rows {
+					l.rows = append(l.rows, r.row())
+				}
+				if err := show(g.out, l); err != nil || format != "" || shared == 0 {
+					return err
+				}
+				_, err = fmt.Fprintf(g.out, "\nLayers that images share are here once: that saves %s.\n", shortSize(shared))
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "", "table, json, a Go template, or table and a template")
+	return cmd
+}
+
+func (r usageRow) row() row {
+	part := ""
+	if r.size > 0 {
+		part = fmt.Sprintf(" (%d%%)", r.reclaimable*100/r.size)
+	}
+	return row{
+		"Type": r.kind, "TotalCount": strconv.Itoa(r.total), "Active": strconv.Itoa(r.active),
+		"Size": shortSize(r.size), "Reclaimable": shortSize(r.reclaimable) + part,
+	}
+}
+
+// usage adds up what is here, and what sharing saves.
+func (m *machine) usage(ctx context.Context) (rows []usageRow, shared int64, err error) {
+	used, err := m.imagesInUse()
+	if err != nil {
+		return nil, 0, err
+	}
+	images, shared, err := m.imageUsage(used)
+	if err != nil {
+		return nil, 0, err
+	}
+	containers, err := m.containerUsage(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	free, others, err := m.caches(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	caches := usageRow{kind: "Build Cache", total: len(free) + len(others), active: len(others), size: total(free), reclaimable: total(free)}
+	return []usageRow{images, containers, caches}, shared, nil
+}
+
+// imageUsage counts each layer once. What a container has is not reclaimable.
+func (m *machine) imageUsage(used map[image.Digest]bool) (usageRow, int64, error) {
+	u := usageRow{kind: "Images"}
+	records, err := m.store.Records()
+	if err != nil {
+		return u, 0, err
+	}
+	sizes, kept := map[image.Digest]int64{}, map[image.Digest]bool{}
+	var sum int64
+	for _, r := range records {
+		u.total++
+		if used[r.ID] {
+			u.active++
+		}
+		for _, l := range r.Layers {
+			sum += l.Size
+			sizes[l.DiffID] = max(sizes[l.DiffID], l.Size)
+			kept[l.DiffID] = kept[l.DiffID] || used[r.ID]
+		}
+	}
+	for diffID, size := range sizes {
+		u.size += size
+		if !kept[diffID] {
+			u.reclaimable += size
+		}
+	}
+	return u, sum - u.size, nil
+}
+
+func (m *machine) containerUsage(ctx context.Context) (usageRow, error) {
+	u := usageRow{kind: "Containers"}
+	all, err := m.containers().List()
+	if err != nil {
+		return u, err
+	}
+	for _, c := range all {
+		size, err := depot.TreeSize(ctx, m.path("containers", c.ID))
+		if err != nil {
+			return u, err
+		}
+		u.total++
+		u.size += size
+		if c.Status == container.Running {
+			u.active++
+		} else {
+			u.reclaimable += size
+		}
+	}
+	return u, nil
+}
+
+func newSystemPrune(g *globals) *cobra.Command {
+	var force, all bool
+	var words []string
+	cmd := &cobra.Command{
+		Use:     "prune [OPTIONS]",
+		Short:   "Remove stopped containers, images that nothing names, and caches",
+		Example: "  builder system prune\n  builder system prune --all --force --filter until=168h",
+		Args:    exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keys, err := parseFilters(words, "until", "label", "label!")
+			if err != nil {
+				return err
+			}
+			until, err := keys.until()
+			if err != nil {
+				return err
+			}
+			what := "all stopped containers, all images that nothing names and all caches of builds that no image needs"
+			if all {
+				what = "all stopped containers, all images that no container has and all caches of builds"
+			}
+			if yes, err := g.confirm(force, what); err != nil || !yes {
+				return err
+			}
+			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+				var ids []string
+				if len(keys["label"])+len(keys["label!"]) == 0 {
+					if ids, err = m.pruneContainers(until); err != nil {
+						return err
+					}
+				}
+				g.printPruned("Deleted Containers:", ids)
+				lines, freed, err := m.pruneImages(ctx, keys, all)
+				g.printPruned("Deleted Images:", lines)
+				if err != nil {
+					return err
+				}
+				gone, err := m.pruneCaches(ctx, pruneRule{until: until, all: all})
+				if err != nil {
+					return err
+				}
+				var names []string
+				for _, c := range gone {
+					names = append(names, c.Content.String()[:12])
+				}
+				g.printPruned("Deleted build cache objects:", names)
+				_, err = fmt.Fprintf(g.out, "Total reclaimed space: %s\n", byteCount(max(freed, total(gone))))
+				return err
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&force, "force", "f", false, "do not ask")
+	fl.BoolVarP(&all, "all", "a", false, "remove all images that no container has")
+	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE; with label=… or label!=… containers stay")
+	return cmd
+}
+
+// capCaches keeps the caches below the size that builder.toml gives. Where
+// another build is at work the next one does it.
+func (m *machine) capCaches(ctx context.Context) error {
+	config, err := registry.ReadConfig(os.Getenv)
+	if err != nil || config.Cache.MaxSize == "" {
+		return err
+	}
+	limit, err := parseBytes("cache.max-size", config.Cache.MaxSize)
+	if err != nil {
+		return err
+	}
+	if limit < 1 {
+		return usage("cache.max-size: %q keeps nothing", strings.TrimSpace(config.Cache.MaxSize)).WithHint("builder prune removes all")
+	}
+	_, err = m.pruneCaches(ctx, pruneRule{keep: limit})
+	if errors.Is(err, errBusy) {
+		return nil
+	}
+	return err
+}
