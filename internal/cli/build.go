@@ -102,8 +102,14 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if f.quiet {
 		f.progress.value = "quiet"
 	}
+	if f.file == "-" {
+		// It is the process that builds which reads standard input.
+		if err := g.enter(); err != nil {
+			return err
+		}
+	}
 	var input *input
-	if contextArg != "-" && f.file != "-" {
+	if contextArg != "-" {
 		// A recipe with faults changes nothing on disk.
 		if input, err = openInput(g, f.file, contextArg); err != nil {
 			return err
@@ -118,7 +124,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	if input == nil {
-		if input, err = m.openStandardInput(ctx, f.file, contextArg); err != nil {
+		if input, err = m.openStdin(ctx, g.in, f.file); err != nil {
 			return err
 		}
 	}

@@ -46,10 +46,7 @@ type machine struct {
 // openMachine opens the root directory, made where it is missing. A user who is
 // not root gets a second process for it, which does the whole command.
 func openMachine(ctx context.Context, g *globals) (*machine, error) {
-	if inside, err := g.asRoot(); err != nil || !inside {
-		if err == nil {
-			err = &exitError{status: 0}
-		}
+	if err := g.enter(); err != nil {
 		return nil, err
 	}
 	dir, err := g.rootDir()
@@ -64,6 +61,17 @@ func openMachine(ctx context.Context, g *globals) (*machine, error) {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
+}
+
+// enter goes on where the command runs as root, of the machine or of a user
+// namespace. Elsewhere it returns, when that process has ended, what this one
+// ends with.
+func (g *globals) enter() error {
+	inside, err := g.asRoot()
+	if err == nil && !inside {
+		err = &exitError{status: 0}
+	}
+	return err
 }
 
 // checkVersion makes the root directory, or refuses one of another version.

@@ -15,15 +15,6 @@ import (
 	"builder/internal/rootfs"
 )
 
-// openStandardInput reads what comes on standard input: the recipe or the
-// context. It is the process that runs as root which reads.
-func (m *machine) openStandardInput(ctx context.Context, file, contextArg string) (*input, error) {
-	if contextArg != "-" {
-		return openInput(m.globals, file, contextArg)
-	}
-	return m.openStdin(ctx, m.in, file)
-}
-
 // openStdin reads standard input as docker does: a tar is a build context,
 // anything else a Dockerfile for an empty one.
 func (m *machine) openStdin(ctx context.Context, stdin io.Reader, file string) (*input, error) {
