@@ -131,6 +131,9 @@ func (c *control) answer(conn *net.UnixConn, p *sandbox.Process) {
 		if n, err = strconv.Atoi(rest); err == nil {
 			err = p.Signal(syscall.Signal(n))
 		}
+		if errors.Is(err, os.ErrProcessDone) {
+			return // and so it is not running any more
+		}
 	case askRoot:
 		err = sendRoot(conn, p)
 		if err == nil {
@@ -180,10 +183,13 @@ func (c *Container) dial(request string) (conn *net.UnixConn, ok bool, err error
 	return conn, true, nil
 }
 
-// errNotRunning is worded as docker's.
-func (c *Container) errNotRunning() error {
-	return fmt.Errorf("container %s is not running", c.ShortID())
-}
+// notRunningError says that a container has no command to send a signal to.
+type notRunningError struct{ id string }
+
+// Error is worded as docker's.
+func (e *notRunningError) Error() string { return fmt.Sprintf("container %s is not running", e.id) }
+
+func (c *Container) errNotRunning() error { return &notRunningError{c.ShortID()} }
 
 // Signal sends a signal to the command of a running container.
 func (c *Container) Signal(s syscall.Signal) error {
@@ -238,7 +244,7 @@ func (c *Container) Wait(ctx context.Context) (int, error) {
 // Stop asks a running container's command to end and kills it where that takes
 // longer than the timeout; a negative one is endless.
 func (c *Container) Stop(ctx context.Context, s syscall.Signal, timeout time.Duration) error {
-	if err := c.Signal(s); err != nil {
+	if err := c.Signal(s); err != nil && !errors.As(err, new(*notRunningError)) {
 		return err
 	}
 	patient, cancel := ctx, context.CancelFunc(func() {})
@@ -255,11 +261,8 @@ func (c *Container) Stop(ctx context.Context, s syscall.Signal, timeout time.Dur
 
 // Kill ends a running container's processes at once.
 func (c *Container) Kill(ctx context.Context) error {
-	if err := c.Signal(unix.SIGKILL); err != nil {
-		// Between the question and now it may have ended by itself.
-		if now, lerr := load(c.dir); gone(lerr) || lerr == nil && now.Status != Running {
-			return nil
-		}
+	// Between the question and now it may have ended by itself.
+	if err := c.Signal(unix.SIGKILL); err != nil && !errors.As(err, new(*notRunningError)) {
 		return err
 	}
 	_, err := c.Wait(ctx)

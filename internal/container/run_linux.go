@@ -159,6 +159,11 @@ func (r *running) start(ctx context.Context, box *sandbox.Sandbox, s *sandbox.Sp
 	if s.Terminal && streams.In != nil {
 		s.Rows, s.Columns, _ = sys.WindowSize(streams.In)
 	}
+	// What ends this process in the next moment may leave a command that has begun.
+	begun := State{Status: Running, Started: time.Now().UTC()}
+	if err := writeState(r.Dir, begun); err != nil {
+		return StatusFailed, err
+	}
 	p, err := box.Start(context.WithoutCancel(ctx), s)
 	if notExecuted := (*sandbox.CommandError)(nil); errors.As(err, &notExecuted) {
 		return notExecuted.Code, err
@@ -166,7 +171,8 @@ func (r *running) start(ctx context.Context, box *sandbox.Sandbox, s *sandbox.Sp
 	if err != nil {
 		return StatusFailed, err
 	}
-	r.state = State{Status: Running, Pid: p.Pid(), Started: time.Now().UTC()}
+	begun.Pid = p.Pid()
+	r.state = begun
 	if err := writeState(r.Dir, r.state); err != nil {
 		return StatusFailed, errors.Join(err, p.Signal(unix.SIGKILL), p.Wait())
 	}

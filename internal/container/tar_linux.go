@@ -95,7 +95,7 @@ func (p *packer) entry(d sys.Dir, from, name string) error {
 // header describes an entry; it is nil for a socket, which no tar can hold.
 func (p *packer) header(d sys.Dir, from, name string, st *unix.Stat_t) (*tar.Header, error) {
 	h := &tar.Header{
-		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), ModTime: time.Unix(st.Mtim.Sec, 0), //nolint:unconvert // 32 bits
+		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), ModTime: time.Unix(0, st.Mtim.Nano()).Truncate(time.Second),
 		PAXRecords: map[string]string{},
 	}
 	var err error
