@@ -42,6 +42,15 @@ func ParseID(s string) (ID, error) {
 // String returns the ID as hexadecimal digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
+// MarshalText implements [encoding.TextMarshaler] with the form of [ID.String].
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (id *ID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseID(string(text))
+	return err
+}
+
 // IsZero reports whether id is the empty tree.
 func (id ID) IsZero() bool { return id == ID{} }
 
