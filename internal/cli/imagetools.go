@@ -1,0 +1,313 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"builder/image"
+	"builder/image/registry"
+	"builder/internal/progress"
+)
+
+// newImagetoolsGroup is "builder imagetools": what is done to images where they
+// lie in registries.
+func newImagetoolsGroup(g *globals) *cobra.Command {
+	return group("imagetools", "Look at images in registries and join them to indexes", "  builder imagetools inspect debian:bookworm",
+		newImagetoolsInspect(g, false), newImagetoolsCreate(g))
+}
+
+// newManifestGroup is "builder manifest".
+func newManifestGroup(g *globals) *cobra.Command {
+	return group("manifest", "Look at manifests in registries", "  builder manifest inspect debian:bookworm", newImagetoolsInspect(g, true))
+}
+
+// newImagetoolsInspect shows what a registry has under a name: for people, or the
+// bytes, which is what docker's manifest inspect does.
+func newImagetoolsInspect(g *globals, raw bool) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:     "inspect [OPTIONS] NAME",
+		Short:   "Show what a registry has under a name",
+		Example: "  builder imagetools inspect --raw debian:bookworm",
+		Args:    exactly(1, "one name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ref, err := image.ParseReference(args[0])
+			if err != nil {
+				return usage("%v", err)
+			}
+			show, err := manifestFormat(format, raw)
+			if err != nil {
+				return err
+			}
+			client, err := g.registry()
+			if err != nil {
+				return err
+			}
+			found, err := client.Look(cmd.Context(), ref)
+			if err != nil {
+				return err
+			}
+			return show(g.out, ref, found)
+		},
+	}
+	if !raw {
+		cmd.Flags().BoolVar(&raw, "raw", false, "show the bytes of the manifest or index")
+		cmd.Flags().StringVar(&format, "format", "", "a Go template over .Name and .Manifest")
+	} else {
+		cmd.Example = "  builder manifest inspect debian:bookworm"
+	}
+	g.tlsFlag(cmd)
+	return cmd
+}
+
+// inspectedManifest is what templates see, by the names of buildx.
+type inspectedManifest struct {
+	Name     string
+	Manifest struct {
+		image.Descriptor
+		Manifests []image.Descriptor `json:"manifests,omitempty"`
+	}
+}
+
+func manifestFormat(format string, raw bool) (func(io.Writer, image.Reference, *registry.Found) error, error) {
+	if format == "" {
+		return func(w io.Writer, ref image.Reference, f *registry.Found) error {
+			if raw {
+				_, err := w.Write(append(f.Bytes, '\n'))
+				return err
+			}
+			return printManifest(w, ref, f)
+		}, nil
+	}
+	t, err := parseTemplate(unescape(format))
+	if err != nil {
+		return nil, err
+	}
+	return func(w io.Writer, ref image.Reference, f *registry.Found) error {
+		i := inspectedManifest{Name: ref.String()}
+		i.Manifest.Descriptor = f.Descriptor
+		if image.IsIndex(f.MediaType) {
+			i.Manifest.Manifests = f.Manifests
+		}
+		if err := t.Execute(w, i); err != nil {
+			return usage("--format: %v", err)
+		}
+		_, err := fmt.Fprintln(w)
+		return err
+	}, nil
+}
+
+func printManifest(w io.Writer, ref image.Reference, f *registry.Found) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Name:      %s\nMediaType: %s\nDigest:    %s\n", ref, f.MediaType, f.Digest)
+	if image.IsIndex(f.MediaType) {
+		b.WriteString("\nManifests:\n")
+	}
+	for _, d := range f.Manifests {
+		if !image.IsIndex(f.MediaType) {
+			fmt.Fprintf(&b, "Platform:  %s\n", image.FormatPlatform(*d.Platform))
+			break
+		}
+		pinned, err := ref.WithOnlyDigest(d.Digest)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "  Name:        %s\n  MediaType:   %s\n", pinned, d.MediaType)
+		if d.Platform != nil {
+			fmt.Fprintf(&b, "  Platform:    %s\n", image.FormatPlatform(*d.Platform))
+		}
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// createFlags are the flags of imagetools create as they were typed.
+type createIndexFlags struct {
+	tags, annotations, platforms []string
+	extend, dry                  bool
+	progress                     choice
+}
+
+func newImagetoolsCreate(g *globals) *cobra.Command {
+	f := &createIndexFlags{progress: choice{value: "auto", words: progressModes}}
+	cmd := &cobra.Command{
+		Use:     "create [OPTIONS] [SOURCE...]",
+		Short:   "Make an index of images that are in registries",
+		Example: "  builder imagetools create -t registry.example.com/app:1 registry.example.com/app:1-amd64 registry.example.com/app:1-arm64",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return g.createIndex(cmd.Context(), f, args)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name that the index gets (repeatable)")
+	fl.BoolVar(&f.extend, "append", false, "keep what the first name has already")
+	fl.StringArrayVar(&f.annotations, "annotation", nil, "annotation of the index, as NAME=VALUE, or index:NAME=VALUE")
+	fl.StringSliceVarP(&f.platforms, "platform", "p", nil, "take the images for these platforms only")
+	fl.BoolVar(&f.dry, "dry-run", false, "show the index, and change nothing")
+	fl.Var(&f.progress, "progress", "how to show progress")
+	g.tlsFlag(cmd)
+	return cmd
+}
+
+func (g *globals) createIndex(ctx context.Context, f *createIndexFlags, args []string) error {
+	tags, err := parseTags(f.tags)
+	if err != nil {
+		return err
+	}
+	if len(tags) == 0 && (!f.dry || f.extend) {
+		return usage("nothing says what the index is called").WithHint("add -t registry.example.com/name:tag")
+	}
+	annotations, err := f.indexAnnotations()
+	if err != nil {
+		return err
+	}
+	client, err := g.registry()
+	if err != nil {
+		return err
+	}
+	sources, err := f.sources(ctx, client, tags, args)
+	if err != nil {
+		return err
+	}
+	mediaType, data, err := f.index(sources, annotations)
+	if err != nil {
+		return err
+	}
+	if f.dry {
+		_, err := g.out.Write(append(data, '\n'))
+		return err
+	}
+	view := newTransfers(f.progress.value, g.err)
+	v := progress.Vertex{ID: "create", Name: "create index"}
+	for _, tag := range tags {
+		for _, s := range sources {
+			err = errors.Join(err, client.Copy(ctx, s.Found, s.take, tag, registry.PushOptions{Vertex: v, Sink: view}))
+		}
+		if err == nil {
+			_, err = client.PushIndex(ctx, tag, mediaType, data)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, view.Close()); err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		fmt.Fprintln(g.out, tag.String())
+	}
+	return nil
+}
+
+// source is an image or an index, and what is taken of it.
+type indexSource struct {
+	*registry.Found
+	take []image.Descriptor
+}
+
+// sources reads what the index is made of.
+func (f *createIndexFlags) sources(ctx context.Context, client *registry.Client, tags []image.Reference, args []string) ([]indexSource, error) {
+	var refs []image.Reference
+	if f.extend {
+		refs = append(refs, tags[0])
+	}
+	for _, arg := range args {
+		ref, err := image.ParseReference(arg)
+		if err != nil {
+			return nil, usage("%v", err)
+		}
+		refs = append(refs, ref)
+	}
+	if len(refs) == 0 {
+		return nil, usage("an index is made of at least one image")
+	}
+	var sources []indexSource
+	for i, ref := range refs {
+		found, err := client.Look(ctx, ref)
+		if f.extend && i == 0 && errors.Is(err, registry.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		take, err := f.taken(found.Manifests, f.extend && i == 0)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, indexSource{found, take})
+	}
+	return sources, nil
+}
+
+// taken are the manifests for the platforms that were asked for.
+func (f *createIndexFlags) taken(manifests []image.Descriptor, all bool) ([]image.Descriptor, error) {
+	if len(f.platforms) == 0 || all {
+		return manifests, nil
+	}
+	var take []image.Descriptor
+	for _, text := range f.platforms {
+		want, err := image.ParsePlatform(text)
+		if err != nil {
+			return nil, usage("--platform: %v", err)
+		}
+		for _, d := range manifests {
+			if d.Platform != nil && image.FormatPlatform(*d.Platform) == image.FormatPlatform(want) {
+				take = append(take, d)
+			}
+		}
+	}
+	return take, nil
+}
+
+// index makes the index. Of two images for one platform the later one stays.
+func (f *createIndexFlags) index(sources []indexSource, annotations map[string]string) (mediaType string, data []byte, err error) {
+	types := image.Docker
+	var packed []image.Packed
+	at := map[string]int{}
+	for _, s := range sources {
+		for _, d := range s.take {
+			if d.MediaType != image.Docker.Manifest() {
+				types = image.OCI
+			}
+			key := string(d.Digest)
+			if d.Platform != nil && d.Platform.OS != "unknown" {
+				key = image.FormatPlatform(*d.Platform)
+			}
+			if i, ok := at[key]; ok {
+				packed[i].Manifest = d
+				continue
+			}
+			at[key] = len(packed)
+			packed = append(packed, image.Packed{Manifest: d})
+		}
+	}
+	if len(packed) == 0 {
+		return "", nil, usage("none of the images is for %s", strings.Join(f.platforms, ", "))
+	}
+	if len(annotations) > 0 {
+		types = image.OCI
+	}
+	d, data, err := image.PackIndex(types, packed, annotations)
+	return d.MediaType, data, err
+}
+
+func (f *createIndexFlags) indexAnnotations() (map[string]string, error) {
+	words := make([]string, len(f.annotations))
+	for i, text := range f.annotations {
+		kind, rest, ok := strings.Cut(text, ":")
+		if ok && !strings.ContainsAny(kind, "=./") {
+			if kind != "index" {
+				return nil, usage("--annotation: %q is for a %s, and an index is made here", text, kind).WithHint("write index:NAME=VALUE")
+			}
+			text = rest
+		}
+		words[i] = text
+	}
+	return pairs("--annotation", words, func(string) (string, bool) { return "", true })
+}
