@@ -38,7 +38,6 @@ func newRoot(s *streams) *cobra.Command {
 	cmd.SetErr(s.err)
 	cmd.SetVersionTemplate("builder version {{.Version}}\n")
 	cmd.SetFlagErrorFunc(flagError)
-	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.PersistentFlags().StringVar(&g.root, "root", "", "directory of images and caches (default $BUILDER_ROOT, else /var/lib/builder for root and $XDG_DATA_HOME/builder for others)")
 	cmd.AddCommand(
 		newBuild(g), newRun(g), newCreate(g), newStart(g), newStop(g), newKill(g), newRm(g), newWait(g),
@@ -48,6 +47,7 @@ func newRoot(s *streams) *cobra.Command {
 		newVersion(g),
 	)
 	cmd.AddCommand(imageCommands(g)...)
+	g.addCompletion(cmd)
 	return cmd
 }
 
