@@ -24,7 +24,8 @@ import (
 // A fault is METHOD:PATTERN:COUNT:WHAT: for as many requests as COUNT says whose
 // path fits the regular expression, the first of them after those that earlier
 // faults took. WHAT is a status such as 429, "drop" for a connection that breaks
-// before an answer, "cut" for a body that ends in its middle, "flip" for one with
+// before an answer, "cut" for a body that ends in its middle, "late" for one
+// that ends after a megabyte, "flip" for one with
 // a wrong byte, "endless" for one that does not end. Each request is a line in
 // $VAR.log.
 func web(ts *testscript.TestScript, neg bool, args []string) {
@@ -110,7 +111,7 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.next.ServeHTTP(w, r)
 	case "drop":
 		panic(http.ErrAbortHandler)
-	case "cut", "flip", "endless":
+	case "cut", "late", "flip", "endless":
 		f.next.ServeHTTP(&spoiled{ResponseWriter: w, how: what}, r)
 	default:
 		status, err := strconv.Atoi(what)
@@ -144,6 +145,10 @@ func (s *spoiled) Write(p []byte) (int, error) {
 		_, _ = s.ResponseWriter.Write(p[:len(p)/2])
 		_ = http.NewResponseController(s.ResponseWriter).Flush()
 		panic(http.ErrAbortHandler)
+	case "late":
+		if s.sent > 1<<20 {
+			panic(http.ErrAbortHandler)
+		}
 	case "flip":
 		if len(p) > 0 && s.sent == 0 {
 			p = append([]byte{p[0] ^ 1}, p[1:]...)

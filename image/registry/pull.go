@@ -101,15 +101,21 @@ func fetchManifest(ctx context.Context, repo *remote.Repository, ref image.Refer
 	if ref.Digest() != "" {
 		asked = string(ref.Digest())
 	}
-	d, body, err := repo.Manifests().FetchReference(ctx, asked)
-	if err != nil {
-		return d, nil, explain(err)
-	}
-	defer body.Close()
-	if err := image.CheckManifestType(d.MediaType); err != nil {
-		return d, nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(body, image.MaxManifest+1))
+	var d image.Descriptor
+	var data []byte
+	err := again(ctx, func() error {
+		found, body, err := repo.Manifests().FetchReference(ctx, asked)
+		if err != nil {
+			return explain(err)
+		}
+		defer body.Close()
+		d = found
+		if err := image.CheckManifestType(d.MediaType); err != nil {
+			return err
+		}
+		data, err = io.ReadAll(io.LimitReader(body, image.MaxManifest+1))
+		return broken(err)
+	})
 	if err != nil {
 		return d, nil, fmt.Errorf("manifest: %w", err)
 	}
@@ -132,12 +138,16 @@ func fetchSmall(ctx context.Context, repo *remote.Repository, d image.Descriptor
 	if manifest {
 		fetch = repo.Manifests().Fetch
 	}
-	body, err := fetch(ctx, d)
-	if err != nil {
-		return nil, explain(err)
-	}
-	defer body.Close()
-	data, err := io.ReadAll(io.LimitReader(body, d.Size+1))
+	var data []byte
+	err := again(ctx, func() error {
+		body, err := fetch(ctx, d)
+		if err != nil {
+			return explain(err)
+		}
+		defer body.Close()
+		data, err = io.ReadAll(io.LimitReader(body, d.Size+1))
+		return broken(err)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +155,32 @@ func fetchSmall(ctx context.Context, repo *remote.Repository, d image.Descriptor
 		return nil, fmt.Errorf("%s arrived with %d bytes, not %d, and digest %s", d.Digest, len(data), d.Size, got)
 	}
 	return data, nil
+}
+
+// brokenError is an answer that broke off.
+type brokenError struct{ error }
+
+func (e brokenError) Unwrap() error { return e.error }
+
+func broken(err error) error {
+	if err == nil {
+		return nil
+	}
+	return brokenError{err}
+}
+
+// again repeats what ends with an answer that broke off. Other failures were
+// tried often enough below, or are final.
+func again(ctx context.Context, do func() error) error {
+	for failures := 1; ; failures++ {
+		err := do()
+		if _, ok := errors.AsType[brokenError](err); !ok || failures >= tries {
+			return err
+		}
+		if err := pause(ctx, firstPause<<failures); err != nil {
+			return err
+		}
+	}
 }
 
 // Open opens a blob of the image, from an offset on. The bytes are not verified
