@@ -50,13 +50,23 @@ type Record struct {
 	Made time.Time
 }
 
-// Size returns the length of all layers' tars, as far as it is known.
+// Size returns the length of all layers' tars. A layer that nobody has read
+// since it was pulled counts as the blob that it came as.
 func (r Record) Size() int64 {
 	var n int64
 	for _, l := range r.Layers {
-		n += l.Size
+		n += LayerSize(l)
 	}
 	return n
+}
+
+// LayerSize returns the length of a layer's tar, or of its blob where the tar's
+// is not known.
+func LayerSize(l image.Layer) int64 {
+	if l.Size == 0 && l.Blob != nil {
+		return l.Blob.Size
+	}
+	return l.Size
 }
 
 // recordHeader begins each record file and is followed by the sha256 of the

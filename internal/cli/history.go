@@ -116,7 +116,7 @@ func historySizes(r store.Record, c image.Config) []int64 {
 	next := 0
 	for i, h := range c.History {
 		if !h.EmptyLayer && next < len(r.Layers) {
-			sizes[i] = r.Layers[next].Size
+			sizes[i] = store.LayerSize(r.Layers[next])
 			next++
 		}
 	}

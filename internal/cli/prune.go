@@ -317,7 +317,7 @@ func (m *machine) pruneImages(ctx context.Context, keys filters, all bool) (line
 		removed, err := m.store.Remove(ctx, string(l.ID), store.RemoveOptions{Force: true})
 		lines = append(lines, removed.Lines()...)
 		for _, layer := range removed.Layers {
-			freed += layer.Size
+			freed += store.LayerSize(layer)
 		}
 		if err != nil {
 			return lines, freed, err

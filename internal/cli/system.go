@@ -12,6 +12,7 @@ import (
 
 	"builder/image"
 	"builder/image/registry"
+	"builder/image/store"
 	"builder/internal/container"
 	"builder/internal/depot"
 )
@@ -109,8 +110,9 @@ func (m *machine) imageUsage(used map[image.Digest]bool) (usageRow, int64, error
 			u.active++
 		}
 		for _, l := range r.Layers {
-			sum += l.Size
-			sizes[l.DiffID] = max(sizes[l.DiffID], l.Size)
+			size := store.LayerSize(l)
+			sum += size
+			sizes[l.DiffID] = max(sizes[l.DiffID], size)
 			kept[l.DiffID] = kept[l.DiffID] || used[r.ID]
 		}
 	}
