@@ -33,7 +33,7 @@ test: deps build toolbox lint ## everything: static checks, unit, conformance an
 	cd examples/toolbox && TMPDIR=$(SCRATCH) go test ./...
 	@rm -rf $(SCRATCH)
 
-race: ## the packages with concurrency under the race detector
+race: ## all tests under the race detector
 	@mkdir -p $(SCRATCH)
 	TMPDIR=$(SCRATCH) CGO_ENABLED=1 go test -race -timeout 20m ./...
 
