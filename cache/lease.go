@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"builder/internal/sys"
 )
@@ -146,7 +147,16 @@ func (c *Cache) bury(name string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return errors.Join(os.Remove(c.leasePath(name, lockName)), os.Remove(c.leasePath(name)))
+	if err := os.Remove(c.leasePath(name, lockName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err = os.Remove(c.leasePath(name))
+	// Without a lock the directory looks like that of a dead process to a sweep,
+	// which locks it anew and takes it away.
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) {
+		return nil
+	}
+	return err
 }
 
 // throwTempAway removes the directory of temporary files, or moves it to the

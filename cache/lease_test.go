@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // newLease takes a lease as another process would, on a Cache of its own.
@@ -161,5 +163,56 @@ func TestSweepOfADirectoryThatIsNotYetALease(t *testing.T) {
 	sweep(t, c)
 	if _, err := os.Lstat(c.leasePath("HALF")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("still there: %v", err)
+	}
+}
+
+// A sweep that meets a lease at its beginning or its end is in nobody's way.
+func TestLeasesComeAndGoWhileOthersSweep(t *testing.T) {
+	c := newCache(t)
+	var busy errgroup.Group
+	for range 4 {
+		busy.Go(func() error {
+			for range 300 {
+				l, err := c.Lease()
+				if err != nil {
+					return err
+				}
+				if err := os.WriteFile(filepath.Join(l.Dir(), "file"), nil, 0o600); err != nil {
+					return err
+				}
+				if err := l.Close(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	done := make(chan struct{})
+	var sweeps errgroup.Group
+	for range 3 {
+		sweeps.Go(func() error {
+			for {
+				if err := c.Sweep(t.Context()); err != nil {
+					return err
+				}
+				select {
+				case <-done:
+					return nil
+				default:
+				}
+			}
+		})
+	}
+	if err := busy.Wait(); err != nil {
+		t.Error(err)
+	}
+	close(done)
+	if err := sweeps.Wait(); err != nil {
+		t.Error(err)
+	}
+	sweep(t, c)
+	sweep(t, c)
+	if n := count(t, c); n != 0 {
+		t.Errorf("%d files are left", n)
 	}
 }
