@@ -10,6 +10,7 @@ import (
 
 	"builder/executor/sandbox"
 	"builder/image"
+	"builder/image/layer"
 	"builder/internal/diag"
 	"builder/internal/progress"
 	"builder/planner"
@@ -43,12 +44,29 @@ func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image
 	if err != nil {
 		return content, fmt.Errorf("read what the step wrote: %w", err)
 	}
+	if ix.Retold {
+		return ix.Content(), r.retell(ctx, w, ix, active)
+	}
+	if err := layer.ResetRoot(active.Dir()); err != nil {
+		return content, err
+	}
 	tree, err := r.Snapshots.Commit(ctx, active, snapshot.Chain(parent.ID, ix.Content()))
 	if err != nil {
 		return content, err
 	}
 	committed = true
 	return r.Depot.AddTree(ix, tree)
+}
+
+// retell makes the tree of a layer out of its index, where the process left
+// another.
+func (r *run) retell(ctx context.Context, w *work, ix *layer.Index, active snapshot.Active) error {
+	files, err := layer.OpenDir(active.Dir())
+	if err != nil {
+		return err
+	}
+	_, err = r.Depot.WriteTree(ctx, w.root.chain, ix, files)
+	return errors.Join(err, files.Close())
 }
 
 // process runs the step's process to its end.
