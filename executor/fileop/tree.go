@@ -272,7 +272,8 @@ func (e *emitter) settleDir(dir *node, files map[*names]*settled) {
 			if was.Type == layer.Hardlink {
 				p = was.Link
 			}
-			if ok && (s.first == "" || s.first == p) {
+			linked := s.first == "" || s.first == p || n.entry.Type != layer.File // views do not show other groups
+			if ok && linked {
 				s.equal++
 				s.first = p
 			}

@@ -252,10 +252,7 @@ func (u *unpacker) link(h *tar.Header, dir *node, base string) (*node, error) {
 		return nil, &fs.PathError{Op: "link", Path: "/" + target, Err: syscall.ENOENT}
 	case n.isDir():
 		return nil, &fs.PathError{Op: "link", Path: "/" + target, Err: syscall.EPERM}
-	case n.entry.Type != layer.File:
-		return u.tree.put(dir, base, n.entry, nil), nil
-	}
-	if !n.made {
+	case !n.made:
 		// A file of the tree below gets another name: both are this layer's then.
 		was, _ := u.tree.below.Lookup(n.path)
 		n.made, n.data = true, fromDest{was}

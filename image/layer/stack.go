@@ -11,7 +11,8 @@ import (
 type View interface {
 	// Lookup returns what stands at path, which is clean and relative; no symbolic
 	// link is followed. The root, "", is always there. A Hardlink has the metadata
-	// of its first name, which is there too. Nothing is a Whiteout, Opaque or Parent.
+	// of its first name, which is there too, and is a regular file: a further name of
+	// anything else is shown as another one of its kind. Nothing is a Whiteout, Opaque or Parent.
 	Lookup(path string) (Entry, bool)
 	// ReadDir returns what is in the directory at path, by name, and nothing where
 	// there is no directory.
@@ -231,6 +232,10 @@ func (s *Stack) resolve(f found) Entry {
 	n, ok := f.index.search(f.entry.Link, false)
 	if !ok {
 		return s.resolveBelow(f)
+	}
+	if first := f.index.Entries[n]; first.Type != File {
+		first.Path = f.entry.Path
+		return first
 	}
 	if s.stands(f.entry.Link, f.layer) {
 		return f.entry

@@ -182,6 +182,23 @@ func TestNamesOfOneFileAcrossLayers(t *testing.T) {
 	}
 }
 
+// Only regular files are shown as links of each other.
+func TestNamesOfOneSymbolicLink(t *testing.T) {
+	s := NewStack(mustIndex(t,
+		Entry{Path: "a", Type: Symlink, Link: "to", UID: 5, Mode: 0o777},
+		Entry{Path: "b", Type: Hardlink, Link: "a"},
+		Entry{Path: "c", Type: Char, Major: 1, Minor: 3},
+		Entry{Path: "d", Type: Hardlink, Link: "c"},
+	))
+	if e, ok := s.Lookup("b"); !ok || e.Path != "b" || e.Type != Symlink || e.Link != "to" || e.UID != 5 {
+		t.Errorf("got %+v, %v", e, ok)
+	}
+	list := s.ReadDir("")
+	if e := list[3]; e.Path != "d" || e.Type != Char || e.Major != 1 || e.Minor != 3 {
+		t.Errorf("got %+v", e)
+	}
+}
+
 func TestAStackServesManyAtOnce(t *testing.T) {
 	s := NewStack(syntheticIndex(3000), syntheticIndex(1000))
 	var wg sync.WaitGroup
