@@ -31,6 +31,7 @@ type settings struct {
 	list       bool
 	oracleOnly bool
 	twice      bool // compare BuildKit with itself
+	anything   bool // a case need not say whether BuildKit refuses it
 	fresh      bool // ask the oracle even if its answer is known
 	keep       bool // leave archives and logs
 	verbose    bool
@@ -74,6 +75,7 @@ func parse(args []string) (*settings, error) {
 	f.BoolVar(&s.list, "list", false, "print the names of the cases and build nothing")
 	f.BoolVar(&s.oracleOnly, "oracle-only", false, "check the recipes with BuildKit alone")
 	f.BoolVar(&s.twice, "twice", false, "compare BuildKit's remembered results with those of a build without cache: every recipe must give the same twice")
+	f.BoolVar(&s.anything, "any", false, "cases need not say whether BuildKit refuses them: for recipes that a program has made up")
 	f.BoolVar(&s.fresh, "fresh", false, "ask BuildKit even where its answer is in the cache")
 	f.BoolVar(&s.keep, "keep", false, "leave the run's contexts, archives and logs in the work directory")
 	f.BoolVar(&s.verbose, "v", false, "print expected differences and the messages of refusals too")

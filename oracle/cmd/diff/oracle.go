@@ -34,8 +34,10 @@ func (b *bench) askOracle(ctx context.Context, c *recipe.Case, dir string) (*res
 	if err != nil {
 		return nil, err
 	}
-	if err := expect(c, r); err != nil {
-		return nil, err
+	if !b.anything {
+		if err := expect(c, r); err != nil {
+			return nil, err
+		}
 	}
 	return r, b.save(known, r)
 }
