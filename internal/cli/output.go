@@ -18,6 +18,7 @@ type output struct {
 	tar   bool // kind oci and docker: an archive and not a directory
 	push  bool
 	form  form
+	keys  []string // as they were given
 }
 
 // form is what the bytes look like.
@@ -50,9 +51,11 @@ func parseOutput(text string) (output, error) {
 		if !ok {
 			return o, usage("--output: %q is not key=value", field).WithHint("write --output type=oci,dest=image.tar")
 		}
-		if err := o.set(strings.ToLower(key), value); err != nil {
+		key = strings.ToLower(key)
+		if err := o.set(key, value); err != nil {
 			return o, err
 		}
+		o.keys = append(o.keys, key)
 	}
 	return o, o.check(text)
 }
@@ -112,10 +115,37 @@ func parseFlagBool(key, value string, to *bool) error {
 	return nil
 }
 
+// meaning lists the keys that mean something for an output.
+func (o *output) meaning() []string {
+	switch {
+	case o.kind == "oci":
+		return []string{"type", "dest", "name", "tar", "oci-mediatypes", "compression"}
+	case o.kind == "docker" && o.dest != "":
+		return []string{"type", "dest", "name", "tar", "compression"}
+	case o.kind == "docker":
+		return []string{"type", "dest", "name", "tar"}
+	case o.kind == "registry", o.kind == "store" && o.push:
+		return []string{"type", "dest", "name", "push", "oci-mediatypes", "compression"}
+	case o.kind == "store":
+		return []string{"type", "dest", "name", "push"}
+	default:
+		return []string{"type", "dest", "tar"}
+	}
+}
+
 // check refuses what a type cannot do.
 func (o *output) check(text string) error {
 	if o.kind == "" {
 		return usage("--output: %q has no type", text).WithHint("write --output type=oci,dest=image.tar")
+	}
+	for _, key := range o.keys {
+		if !slices.Contains(o.meaning(), key) {
+			e := usage("--output: type=%s takes no %s", o.kind, key)
+			if o.kind == "store" {
+				return e.WithHint("layers are packed when they leave the machine: add push=true")
+			}
+			return e.WithHint("its keys are %s", strings.Join(o.meaning(), ", "))
+		}
 	}
 	if o.kind == "local" && (o.dest == "" || o.dest == "-") {
 		return usage("--output: type=local needs dest=DIRECTORY")
