@@ -145,6 +145,9 @@ func newPlan(r *parser.Recipe, o Options, pins Pins) (*plan, error) {
 	if asked, _ := strconv.ParseBool(p.BuildArgs["BUILDKIT_MULTI_PLATFORM"]); asked {
 		return nil, diag.Errorf(diag.Span{}, "build argument BUILDKIT_MULTI_PLATFORM: an index of platforms is not supported yet")
 	}
+	if p.BuildArgs["BUILDKIT_DOCKERFILE_CHECK"] != "" {
+		return nil, diag.Errorf(diag.Span{}, "build argument BUILDKIT_DOCKERFILE_CHECK: checks are not supported yet")
+	}
 	if len(r.Stages) == 0 {
 		return nil, diag.Errorf(diag.Span{File: r.File}, "dockerfile contains no stages to build")
 	}
