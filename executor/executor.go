@@ -32,6 +32,13 @@ type Contexts interface {
 	Context(ctx context.Context, op planner.Context) (*source.Context, error)
 }
 
+// Fetcher brings what is elsewhere to this machine. What it returns is closed by
+// whoever made the Fetcher, and one name stands for one thing as long as it is there.
+type Fetcher interface {
+	HTTP(ctx context.Context, op planner.HTTP, v progress.Vertex) (*source.Context, error)
+	Git(ctx context.Context, op planner.Git, v progress.Vertex) (*source.Context, error)
+}
+
 // Options are what a run needs.
 type Options struct {
 	Cache     *cache.Cache
@@ -40,6 +47,7 @@ type Options struct {
 	Sandbox   *sandbox.Sandbox
 	Bases     Bases
 	Contexts  Contexts
+	Fetcher   Fetcher
 	Progress  progress.Sink
 	// Jobs is how many steps run at a time; at least 1.
 	Jobs int
@@ -69,7 +77,7 @@ type result struct {
 	base  int // how many layers of the chain no step made
 	image *planner.Image
 	files *source.Context
-	// context is the op that files was opened for.
+	// context is the op that files was opened for; zero for what was fetched.
 	context planner.Context
 }
 
@@ -180,11 +188,26 @@ func (r *run) step(ctx context.Context, ref planner.StepRef) error {
 		files, err := r.Contexts.Context(ctx, op)
 		result.files, result.context = files, op
 		return err
+	case planner.HTTP:
+		return r.remote(ctx, ref, func(v progress.Vertex) (*source.Context, error) { return r.Fetcher.HTTP(ctx, op, v) })
+	case planner.Git:
+		return r.remote(ctx, ref, func(v progress.Vertex) (*source.Context, error) { return r.Fetcher.Git(ctx, op, v) })
 	case planner.Exec, planner.Copy, planner.Mkdir:
 		return r.layer(ctx, ref)
 	default:
 		return fmt.Errorf("step %q: op %T is not known to the executor", s.Name, op)
 	}
+}
+
+// remote makes the result of a step that fetches files.
+func (r *run) remote(ctx context.Context, ref planner.StepRef, fetch func(progress.Vertex) (*source.Context, error)) error {
+	v := progress.Vertex{ID: fmt.Sprintf("fetch %d", ref), Name: r.graph.Steps[ref].Name}
+	r.Progress.Progress(progress.Started{Vertex: v, Time: now()})
+	files, err := fetch(v)
+	err = r.blame(&r.graph.Steps[ref], err)
+	r.Progress.Progress(progress.Finished{Vertex: v, Err: err, Time: now()})
+	r.results[ref].files = files
+	return err
 }
 
 // vertex names a step for people who watch.

@@ -2,7 +2,6 @@ package executor
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 
 	"builder/cache"
@@ -23,19 +22,22 @@ type selected struct {
 // copyWork says how a COPY or ADD is answered. The source is looked up by its
 // whole tree first where that is known without looking (a stage, an image), and
 // then by what is selected.
-func (r *run) copyWork(w *work, op planner.Copy, from *result) {
-	var chosen *selected
+func (r *run) copyWork(w *work, op planner.Copy, from []*result) {
+	ops := op.Parts()
+	var chosen []*selected
 	choose := func(ctx context.Context) error {
-		if chosen != nil {
-			return nil
+		for i := len(chosen); i < len(ops); i++ {
+			c, err := r.choose(ctx, w.step, ops[i], from[i], i)
+			if err != nil {
+				return err
+			}
+			chosen = append(chosen, c)
 		}
-		var err error
-		chosen, err = r.choose(ctx, w.step, op, from)
-		return err
+		return nil
 	}
-	if from.files == nil {
+	if len(ops) == 1 && from[0].files == nil {
 		w.wide = copyParts(op, w.root.chain, func(p *parts) {
-			p.chain("source", from.chain)
+			p.chain("source", from[0].chain)
 			p.list("pattern", op.Sources)
 		})
 	}
@@ -44,10 +46,7 @@ func (r *run) copyWork(w *work, op planner.Copy, from *result) {
 			if err := choose(ctx); err != nil {
 				return nil, err
 			}
-			return copyParts(op, w.root.chain, func(p *parts) {
-				digest := chosen.selection.Digest()
-				p.add("selection", hex.EncodeToString(digest[:]))
-			}), nil
+			return copyParts(op, w.root.chain, func(p *parts) { p.selections(ops, chosen) }), nil
 		}
 	}
 	w.build = func(ctx context.Context) (image.ContentDigest, error) {
@@ -57,16 +56,17 @@ func (r *run) copyWork(w *work, op planner.Copy, from *result) {
 		return r.copy(ctx, w, op, chosen)
 	}
 	w.close = func() error {
-		if chosen == nil {
-			return nil
+		var err error
+		for _, c := range chosen {
+			err = errors.Join(err, c.close())
 		}
-		return chosen.close()
+		return err
 	}
 }
 
-// choose resolves the patterns of a copy and hashes what they select, where
-// that is not known.
-func (r *run) choose(ctx context.Context, s *planner.Step, op planner.Copy, from *result) (*selected, error) {
+// choose resolves the patterns of part n of a copy and hashes what they select,
+// where that is not known.
+func (r *run) choose(ctx context.Context, s *planner.Step, op planner.Copy, from *result, n int) (*selected, error) {
 	if len(op.Sources) == 0 {
 		return &selected{selection: &fileop.Selection{}, close: func() error { return nil }}, nil
 	}
@@ -78,7 +78,7 @@ func (r *run) choose(ctx context.Context, s *planner.Step, op planner.Copy, from
 		err = from.files.Digest(ctx, selection.Entries())
 		return &selected{selection: selection, source: from.files, close: func() error { return nil }}, err
 	}
-	if _, err := r.fetch(ctx, s.Inputs[1]); err != nil {
+	if _, err := r.fetch(ctx, s.Inputs[1+n]); err != nil {
 		return nil, err
 	}
 	files := r.Depot.Files(from.chain)
@@ -93,9 +93,13 @@ func (r *run) choose(ctx context.Context, s *planner.Step, op planner.Copy, from
 }
 
 // copy makes the layer of a COPY or ADD.
-func (r *run) copy(ctx context.Context, w *work, op planner.Copy, chosen *selected) (image.ContentDigest, error) {
+func (r *run) copy(ctx context.Context, w *work, op planner.Copy, chosen []*selected) (image.ContentDigest, error) {
+	var more []fileop.Chosen
+	for _, c := range chosen[1:] {
+		more = append(more, fileop.Chosen{Selection: c.selection, Source: c.source})
+	}
 	return r.change(ctx, w, func(dst fileop.Tree) (*fileop.Result, error) {
-		return fileop.Copy(ctx, op, chosen.selection, dst, fileop.CopyOptions{Source: chosen.source, Now: now(), Temp: r.Temp})
+		return fileop.Copy(ctx, op, chosen[0].selection, dst, fileop.CopyOptions{Source: chosen[0].source, More: more, Now: now(), Temp: r.Temp})
 	})
 }
 

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strconv"
 
@@ -27,6 +28,19 @@ func (p *parts) chain(name string, chain []image.ContentDigest) {
 	p.add(name+".len", strconv.Itoa(len(chain)))
 	for _, c := range chain {
 		p.add(name, c.String())
+	}
+}
+
+// selections adds a narrow key: what was chosen from each source, and, of those
+// after the first, how it is copied.
+func (p *parts) selections(ops []planner.Copy, chosen []*selected) {
+	for i, c := range chosen {
+		digest := c.selection.Digest()
+		p.add("selection", hex.EncodeToString(digest[:]))
+		if i > 0 {
+			p.add("unpack", strconv.FormatBool(ops[i].Unpack))
+			p.add("context", strconv.FormatBool(ops[i].Context))
+		}
 	}
 }
 

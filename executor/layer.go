@@ -176,19 +176,33 @@ func (r *run) work(ctx context.Context, ref planner.StepRef, attempt int) (*work
 		w.wide = mkdirParts(op, w.root.chain)
 		w.build = func(ctx context.Context) (image.ContentDigest, error) { return r.mkdir(ctx, w, op) }
 	case planner.Copy:
-		from := r.input(s, 1)
-		if attempt > 0 && from.files != nil {
-			files, err := r.Contexts.Context(ctx, from.context)
-			if err != nil {
-				return nil, err
-			}
-			from = &result{files: files}
+		from, err := r.sources(ctx, s, len(op.More)+1, attempt)
+		if err != nil {
+			return nil, err
 		}
 		r.copyWork(w, op, from)
 	default:
 		return nil, fmt.Errorf("step %q: op %T makes no layer", s.Name, op)
 	}
 	return w, nil
+}
+
+// sources are what a copy takes files from. In the second attempt contexts are
+// read anew.
+func (r *run) sources(ctx context.Context, s *planner.Step, n, attempt int) ([]*result, error) {
+	var from []*result
+	for i := range n {
+		in := r.input(s, 1+i)
+		if attempt > 0 && in.files != nil && in.context.Name != "" {
+			files, err := r.Contexts.Context(ctx, in.context)
+			if err != nil {
+				return nil, err
+			}
+			in = &result{files: files}
+		}
+		from = append(from, in)
+	}
+	return from, nil
 }
 
 // blame gives an error the place in the recipe that it came from.

@@ -132,13 +132,9 @@ func added(c *instructions.AddCommand, at Place) (Instruction, *diag.Error) {
 		return nil, later(at, "--link")
 	case len(c.ExcludePatterns) > 0:
 		return nil, later(at, "--exclude")
-	case c.Checksum != "":
-		return nil, later(at, "--checksum")
-	case c.KeepGitDir != nil:
-		return nil, later(at, "--keep-git-dir")
 	}
 	return &Copy{
-		Place: at, Add: true, Unpack: c.Unpack == nil || *c.Unpack, Sources: c.SourcePaths, Files: files(c.SourceContents), Dest: c.DestPath,
+		Place: at, Add: true, Unpack: c.Unpack, Checksum: c.Checksum, KeepGitDir: c.KeepGitDir, Sources: c.SourcePaths, Files: files(c.SourceContents), Dest: c.DestPath,
 		Chown: c.Chown, Chmod: c.Chmod,
 	}, nil
 }

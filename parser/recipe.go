@@ -141,13 +141,17 @@ type Heredoc struct {
 type Copy struct {
 	Place
 	Add     bool
-	Unpack  bool // unpack local archives
 	Sources []string
 	Files   []Heredoc
 	Dest    string
-	From    string // stage, number of a stage or image; empty is the build context
-	Chown   string
-	Chmod   string
+	// Unpack is what ADD --unpack says; nil unpacks local archives alone.
+	Unpack *bool
+	// Checksum is of ADD's one URL or commit. KeepGitDir is what --keep-git-dir says; nil where it is not given.
+	Checksum   string
+	KeepGitDir *bool
+	From       string // stage, number of a stage or image; empty is the build context
+	Chown      string
+	Chmod      string
 }
 
 // Cmd is CMD.

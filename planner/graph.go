@@ -59,7 +59,7 @@ type Step struct {
 	NoCache bool
 }
 
-// Op is one of [Image], [Context], [Exec], [Copy], [Mkdir].
+// Op is one of [Image], [Context], [HTTP], [Git], [Exec], [Copy], [Mkdir].
 type Op interface{ op() }
 
 // Image is a base: the layers of a manifest. It has no inputs.
@@ -75,6 +75,33 @@ type Image struct {
 type Context struct {
 	Name   string
 	Ignore []string
+}
+
+// HTTP is a file from a web server, in a directory of its own. It has no inputs.
+type HTTP struct {
+	URL  string
+	Name string // of the file
+	// Checksum is what the content has to hash to, as algorithm:hexadecimal; empty
+	// takes what comes.
+	Checksum string
+}
+
+// Git is a commit of a repository, checked out, or a directory of it. It has no
+// inputs.
+type Git struct {
+	Remote string // for git, without fragment and query
+	Ref    string // a branch, a tag, a ref or a commit; empty is what the remote has as HEAD
+	// Checksum is a commit, or its first digits: Ref has to be it.
+	Checksum string
+	Subdir   string // clean and relative; empty is all of it
+	// KeepGitDir leaves .git in the checkout.
+	KeepGitDir bool
+	// NoSubmodules leaves submodules out.
+	NoSubmodules bool
+	// FetchByCommit asks for Checksum and for no ref.
+	FetchByCommit bool
+
+	keepGiven bool // KeepGitDir comes from the URL
 }
 
 // Exec runs a process. Inputs[0] is its root, whose changes are its layer.
@@ -132,6 +159,29 @@ type Copy struct {
 	Unpack bool
 	// Context says that the source is a build context: owners become root.
 	Context bool
+	// Literal says that Sources are paths and no patterns.
+	Literal bool
+	// More are further sources, in order, each from an input of its own after Inputs[1].
+	More []Part
+}
+
+// Part are sources of a [Copy] from one input; the fields are as there.
+type Part struct {
+	Sources                  []string
+	Unpack, Context, Literal bool
+}
+
+// Parts returns the copy as one op for each input that is copied from, in order.
+func (c Copy) Parts() []Copy {
+	first := c
+	first.More = nil
+	parts := []Copy{first}
+	for _, m := range c.More {
+		part := first
+		part.Sources, part.Unpack, part.Context, part.Literal = m.Sources, m.Unpack, m.Context, m.Literal
+		parts = append(parts, part)
+	}
+	return parts
 }
 
 // Mkdir makes a directory and the parents that it lacks, as WORKDIR does, 0755
@@ -143,6 +193,8 @@ type Mkdir struct {
 
 func (Image) op()   {}
 func (Context) op() {}
+func (HTTP) op()    {}
+func (Git) op()     {}
 func (Exec) op()    {}
 func (Copy) op()    {}
 func (Mkdir) op()   {}

@@ -66,20 +66,16 @@ func (p *plan) copyStep(s *stage, c *parser.Copy, from *stage, trigger bool) err
 	if err != nil {
 		return err
 	}
-	inputs := []StepRef{s.root}
-	switch {
-	case c.From != "" && !from.done:
+	if c.From != "" && !from.done {
 		return diag.Errorf(c.FindFlag("--from", c.From), "cannot copy from stage %q, it needs to be defined before current stage %q", c.From, s.shown)
-	case len(op.Sources) == 0:
-	case c.From != "":
-		inputs = append(inputs, from.root)
-	default:
-		op.Context = true
-		inputs = append(inputs, p.contextStep())
+	}
+	name := p.name(s, upper(replaced(p.lex, c.Text, s.env)), trigger)
+	taken, err := p.origins(c, &op, from, s)
+	if err != nil {
+		return err
 	}
 	s.root = p.step(Step{
-		Op: op, Inputs: inputs, Span: c.Span, Stage: s.id, NoCache: s.noCache,
-		Name: p.name(s, upper(replaced(p.lex, c.Text, s.env)), trigger),
+		Op: op, Inputs: append([]StepRef{s.root}, taken...), Span: c.Span, Stage: s.id, NoCache: s.noCache, Name: name,
 	})
 	s.layer("fileop target")
 	s.commit(text+" # buildkit", true)
@@ -113,18 +109,7 @@ func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, text string, err error
 	if op.Chmod != "" && !validMode(op.Chmod) {
 		return op, "", diag.Errorf(c.FindFlag("--chmod", c.Chmod), "invalid chmod parameter: '%s'. it should be octal string and between 0 and 07777", op.Chmod)
 	}
-	for i, source := range op.Sources {
-		if err := local(c, c.Sources[i], source); err != nil {
-			return op, "", err
-		}
-	}
 	text = copyText(c.Add, op, dest)
-	for i, source := range op.Sources {
-		if op.Sources[i] = strings.TrimPrefix(path.Clean("/"+source), "/"); op.Sources[i] == "" {
-			op.Sources[i] = "."
-		}
-	}
-	op.Unpack = c.Unpack
 	op.Dest = s.destination(dest)
 	return op, text, nil
 }
@@ -135,21 +120,6 @@ func (p *plan) contextStep() StepRef {
 		p.context = p.step(Step{Op: Context{Name: "context", Ignore: p.Ignore}, Name: "[internal] load build context"})
 	}
 	return p.context
-}
-
-// local refuses sources that are somewhere else.
-func local(c *parser.Copy, written, source string) error {
-	kind := remote(source)
-	switch {
-	case kind == "":
-		return nil
-	case !c.Add && kind == "URL":
-		return diag.Errorf(c.Find(written), "source can't be a URL for COPY").WithHint("ADD takes URLs")
-	case !c.Add:
-		return diag.Errorf(c.Find(written), "source can't be a git ref for COPY").WithHint("ADD takes git repositories")
-	default:
-		return diag.Errorf(c.Find(written), "ADD of a %s is not supported yet", kind)
-	}
 }
 
 // destination is where a COPY goes: absolute, clean, and with a slash at its
@@ -235,12 +205,22 @@ func (p *plan) identify(s *Step) ID {
 	case Context:
 		e.text(op.Name)
 		e.list(op.Ignore...)
+	case HTTP:
+		e.list(op.URL, op.Name, op.Checksum)
+	case Git:
+		e.list(op.Remote, op.Ref, op.Checksum, op.Subdir)
+		e.list(fmt.Sprint(op.KeepGitDir), fmt.Sprint(op.NoSubmodules), fmt.Sprint(op.FetchByCommit))
 	case Exec:
 		e.exec(op)
 	case Copy:
 		e.list(op.Sources...)
 		e.files(op.Files)
-		e.list(op.Dest, op.Chown, op.Chmod, fmt.Sprint(op.Unpack), fmt.Sprint(op.Context))
+		e.list(op.Dest, op.Chown, op.Chmod, fmt.Sprint(op.Unpack), fmt.Sprint(op.Context), fmt.Sprint(op.Literal))
+		e.number(len(op.More))
+		for _, m := range op.More {
+			e.list(m.Sources...)
+			e.list(fmt.Sprint(m.Unpack), fmt.Sprint(m.Context), fmt.Sprint(m.Literal))
+		}
 	case Mkdir:
 		e.list(op.Path, op.User)
 	}

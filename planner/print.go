@@ -44,6 +44,12 @@ func (w *printer) step(at StepRef, s *Step) {
 	case Context:
 		w.line("   context %s", op.Name)
 		w.list("ignore", op.Ignore)
+	case HTTP:
+		w.line("   http %s", Redact(op.URL))
+		w.option("file", op.Name)
+		w.option("checksum", op.Checksum)
+	case Git:
+		w.git(op)
 	case Exec:
 		w.exec(s, op)
 	case Copy:
@@ -54,6 +60,20 @@ func (w *printer) step(at StepRef, s *Step) {
 	}
 	if s.NoCache {
 		w.line("   no cache")
+	}
+}
+
+func (w *printer) git(op Git) {
+	w.line("   git %s", op)
+	w.option("checksum", op.Checksum)
+	if op.KeepGitDir {
+		w.line("   keep .git")
+	}
+	if op.NoSubmodules {
+		w.line("   without submodules")
+	}
+	if op.FetchByCommit {
+		w.line("   fetch by commit")
 	}
 }
 
@@ -91,6 +111,13 @@ func (w *printer) copy(s *Step, op Copy) {
 	}
 	w.line("   copy from %s to %s %q", from, ref(s.Inputs[0]), op.Dest)
 	w.list("source", op.Sources)
+	for i, m := range op.More {
+		w.option("from", ref(s.Inputs[2+i]))
+		w.list("source", m.Sources)
+		if m.Unpack {
+			w.line("   unpack archives")
+		}
+	}
 	w.files(op.Files)
 	w.option("chown", op.Chown)
 	w.option("chmod", op.Chmod)

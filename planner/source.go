@@ -1,49 +1,34 @@
 package planner
 
 import (
+	"fmt"
 	"net/url"
-	"regexp"
+	"path"
 	"strconv"
 	"strings"
 )
 
-// remote says what a source of ADD is if it is not a path: a "URL" or a "git
-// repository". The empty string is a path.
-func remote(source string) string {
-	if strings.HasPrefix(source, "./") || strings.HasPrefix(source, "../") || strings.HasPrefix(source, "github.com/") {
-		return ""
-	}
-	const git, web = "git repository", "URL"
-	scheme, _, ok := strings.Cut(source, "://")
-	if !ok || strings.ContainsFunc(scheme, notAlphanumeric) || scheme == "" {
-		if scp(source) {
-			return git
-		}
-		return ""
-	}
+// remoteURL reports whether a source of ADD is fetched from a web server.
+func remoteURL(source string) bool {
+	return strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://")
+}
+
+// fileName is what a file fetched from a URL is called: the last component of the
+// URL's path.
+func fileName(source string) (string, error) {
+	const unnamed = "__unnamed__"
 	u, err := url.Parse(source)
-	switch lower := strings.ToLower(scheme); {
-	case (lower == "git" || lower == "ssh") && err == nil:
-		return git
-	case (lower == "http" || lower == "https") && err == nil && strings.HasSuffix(u.Path, ".git"):
-		return git
-	case scheme == "http" || scheme == "https":
-		return web
+	if err != nil {
+		return unnamed, nil //nolint:nilerr // fetching will say so
 	}
-	return ""
-}
-
-func notAlphanumeric(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
-}
-
-// scp reports whether a source is a repository as scp(1) writes paths: user@host:path.
-func scp(source string) bool {
-	if !strings.Contains(source, "@") {
-		return false
+	name := path.Base(u.Path)
+	switch {
+	case name == "." || name == "/":
+		return unnamed, nil
+	case name == ".." || len(name) > 255 || strings.ContainsRune(name, 0):
+		return "", fmt.Errorf("the URL's last component %q is no name for a file", name)
 	}
-	ok, err := regexp.MatchString(`^[a-zA-Z0-9-_]+@[a-zA-Z0-9-.]+:`, source)
-	return ok && err == nil
+	return name, nil
 }
 
 // validMode reports whether text is what chmod(1) takes: an octal number of at

@@ -5,9 +5,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cgi"
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,17 +23,18 @@ import (
 //
 //	web start VAR DIR             sets VAR to host:port
 //	web proxy VAR HOST FAULT...   the same, in front of another server
+//	web git VAR DIR               the same, for the repositories in DIR
 //
 // A fault is METHOD:PATTERN:COUNT:WHAT: for as many requests as COUNT says whose
 // path fits the regular expression, the first of them after those that earlier
 // faults took. WHAT is a status such as 429, "drop" for a connection that breaks
 // before an answer, "cut" for a body that ends in its middle, "late" for one
 // that ends after a megabyte, "flip" for one with
-// a wrong byte, "endless" for one that does not end. Each request is a line in
+// a wrong byte, "endless" for one that does not end, "to=URL" for a redirect. Each request is a line in
 // $VAR.log.
 func web(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
-		ts.Fatalf("usage: web start VAR DIR | web proxy VAR HOST FAULT...")
+		ts.Fatalf("usage: web start VAR DIR | web proxy VAR HOST FAULT... | web git VAR DIR")
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
@@ -38,6 +42,13 @@ func web(ts *testscript.TestScript, neg bool, args []string) {
 	switch args[0] {
 	case "start":
 		handler = http.FileServer(http.Dir(ts.MkAbs(args[2])))
+	case "git":
+		path, err := exec.Command("git", "--exec-path").Output()
+		ts.Check(err)
+		handler = &cgi.Handler{
+			Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"), Root: "/",
+			Env: []string{"GIT_PROJECT_ROOT=" + ts.MkAbs(args[2]), "GIT_HTTP_EXPORT_ALL=1", "HOME=" + ts.MkAbs(".")},
+		}
 	case "proxy":
 		p := &faulty{next: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: args[2]})}
 		for _, text := range args[3:] {
@@ -114,6 +125,10 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "cut", "late", "flip", "endless":
 		f.next.ServeHTTP(&spoiled{ResponseWriter: w, how: what}, r)
 	default:
+		if to, ok := strings.CutPrefix(what, "to="); ok {
+			http.Redirect(w, r, to, http.StatusFound)
+			return
+		}
 		status, err := strconv.Atoi(what)
 		if err != nil {
 			panic(err)

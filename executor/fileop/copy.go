@@ -29,11 +29,19 @@ type Tree struct {
 type CopyOptions struct {
 	// Source gives the contents of what was selected.
 	Source layer.Source
+	// More are what comes from further sources, one for each of planner.Copy.More.
+	More []Chosen
 	// Now is what the time of writing is.
 	Now time.Time
 	// Temp is the directory for the contents of archives. It is needed where
 	// planner.Copy.Unpack is set; a file in it is gone when the result is closed.
 	Temp string
+}
+
+// Chosen is a selection with the source that it is from.
+type Chosen struct {
+	Selection *Selection
+	Source    layer.Source
 }
 
 // Copy computes the layer that op adds to dst. Files that were selected must have
@@ -56,8 +64,16 @@ func Copy(ctx context.Context, op planner.Copy, sel *Selection, dst Tree, o Copy
 			err = errors.Join(err, c.spool.Close())
 		}
 	}()
-	if err := c.copyAll(ctx, sel); err != nil {
-		return nil, err
+	for i, part := range append([]Chosen{{sel, o.Source}}, o.More...) {
+		c.op, c.source = op.Parts()[i], part.Source
+		if err := c.copyAll(ctx, part.Selection); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range op.Files {
+		if err := c.copyMatch(inline(f)); err != nil {
+			return nil, err
+		}
 	}
 	return c.result()
 }
@@ -88,11 +104,6 @@ func (c *copier) copyAll(ctx context.Context, sel *Selection) error {
 			}
 		}
 		if err := c.copyMatch(sel, m); err != nil {
-			return err
-		}
-	}
-	for _, f := range c.op.Files {
-		if err := c.copyMatch(inline(f)); err != nil {
 			return err
 		}
 	}
@@ -231,7 +242,7 @@ func (w *writer) file(i int, dir *node, name string) error {
 	if d.Type == layer.Hardlink {
 		d.Type = layer.File
 	}
-	n := w.tree.put(dir, name, d, w.sel.data(e))
+	n := w.tree.put(dir, name, d, w.sel.data(e, w.source))
 	if linked {
 		w.links[key] = n
 	}

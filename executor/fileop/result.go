@@ -15,10 +15,9 @@ import (
 type Result struct {
 	Index *layer.Index
 
-	source layer.Source
-	dst    layer.Source
-	data   map[string]data
-	spool  *spool
+	dst   layer.Source
+	data  map[string]data
+	spool *spool
 }
 
 var _ layer.Source = (*Result)(nil)
@@ -27,7 +26,10 @@ var _ layer.Source = (*Result)(nil)
 type data interface{ isData() }
 
 type (
-	fromSource struct{ entry *layer.Entry } // a file of the source
+	fromSource struct { // a file of a source
+		entry  *layer.Entry
+		source layer.Source
+	}
 	fromDest   struct{ entry layer.Entry }  // one of the destination, which got another name or owner
 	fromRecipe []byte                       // a heredoc
 	fromSpool  struct{ offset, size int64 } // part of an archive
@@ -50,14 +52,14 @@ func (c *copier) result() (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("copy to %s: %w", c.op.Dest, err)
 	}
-	return &Result{Index: ix, source: c.source, dst: c.dst.Files, data: e.data, spool: c.spool}, nil
+	return &Result{Index: ix, dst: c.dst.Files, data: e.data, spool: c.spool}, nil
 }
 
 // Open opens the bytes of a file of the index.
 func (r *Result) Open(ctx context.Context, e layer.Entry) (io.ReadCloser, error) {
 	switch d := r.data[e.Path].(type) {
 	case fromSource:
-		return r.source.Open(ctx, *d.entry)
+		return d.source.Open(ctx, *d.entry)
 	case fromDest:
 		return r.dst.Open(ctx, d.entry)
 	case fromRecipe:

@@ -88,18 +88,21 @@ func Select(op planner.Copy, src layer.View) (*Selection, error) {
 func (s *Selection) Entries() []layer.Entry { return s.entries }
 
 // data says where the bytes of e are.
-func (s *Selection) data(e *layer.Entry) data {
+func (s *Selection) data(e *layer.Entry, from layer.Source) data {
 	if s.heredoc != nil {
 		return fromRecipe(s.heredoc)
 	}
-	return fromSource{e}
+	return fromSource{e, from}
 }
 
 func (s *Selection) resolve(src layer.View) error {
 	for _, pattern := range s.op.Sources {
-		paths, err := expand(src, rooted(pattern))
-		if err != nil {
-			return err
+		paths := []string{rooted(pattern)}
+		if !s.op.Literal {
+			var err error
+			if paths, err = expand(src, paths[0]); err != nil {
+				return err
+			}
 		}
 		for _, p := range paths {
 			if err := s.add(src, p); err != nil {

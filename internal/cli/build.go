@@ -135,12 +135,13 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	view := newDisplay(f.progress.value, g.err)
 	input.show(view)
 	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe}
+	fetch := m.newFetcher(ctx, view, nil)
 	built, err := builder.Build(ctx, builder.Options{
 		Recipe:   input.recipe,
 		Ignore:   input.ignore,
 		Plan:     plan,
 		Resolver: bases,
-		Executor: m.executor(ctx, input, bases, m.noting(view), f.jobs, epoch),
+		Executor: m.executor(ctx, input, bases, fetch, m.noting(view), f.jobs, epoch),
 	})
 	var done []delivered
 	if err == nil {

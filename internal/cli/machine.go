@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ type machine struct {
 
 	wrote    atomic.Bool  // something that should survive a crash of the machine
 	release  func() error // of the hold on blobs
+	opened   sync.Mutex   // for the rest
 	contexts []*source.Context
 	files    []*cache.Files
 }

@@ -60,15 +60,17 @@ func (n needed) add(layers []image.Layer) {
 	}
 }
 
-// cached is a layer that only the cache keeps.
+// cached is a layer that only the cache keeps, or something that was fetched.
 type cached struct {
 	depot.Listed
 	keys []cache.Key
 	used time.Time
 	size int64
+	// fetched, where it is not empty, is what a fetcher keeps there instead of a layer.
+	fetched string
 }
 
-// caches returns the layers that neither images nor containers need, those that
+// caches returns the layers that neither images nor containers need and what was fetched, those that
 // were used longest ago first, and the records of the others.
 func (m *machine) caches(ctx context.Context) (free []cached, others []cache.Listed, err error) {
 	need, err := m.needed()
@@ -109,6 +111,11 @@ func (m *machine) caches(ctx context.Context) (free []cached, others []cache.Lis
 	for _, gone := range byLayer {
 		others = append(others, gone...)
 	}
+	fetched, err := m.fetched()
+	if err != nil {
+		return nil, nil, err
+	}
+	free = append(free, fetched...)
 	slices.SortFunc(free, func(a, b cached) int { return a.used.Compare(b.used) })
 	return free, others, nil
 }
@@ -188,6 +195,9 @@ func (r pruneRule) before(used time.Time) bool {
 
 // forget removes one cached layer: first what leads to it.
 func (m *machine) forget(ctx context.Context, c cached) error {
+	if c.fetched != "" {
+		return m.forgetFetched(c.fetched)
+	}
 	for _, k := range c.keys {
 		if err := m.cache.Forget(k); err != nil {
 			return err
@@ -268,7 +278,7 @@ func newPrune(g *globals, use string) *cobra.Command {
 				}
 				l := listing{columns: []column{{"ID", "ID"}, {"Size", "SIZE"}, {"Used", "LAST ACCESSED"}}}
 				for _, c := range gone {
-					l.rows = append(l.rows, row{"ID": c.Content.String()[:12], "Size": shortSize(c.size), "Used": ago(c.used)})
+					l.rows = append(l.rows, row{"ID": c.name(), "Size": shortSize(c.size), "Used": ago(c.used)})
 				}
 				if len(gone) > 0 {
 					if err := printTable(g.out, l); err != nil {

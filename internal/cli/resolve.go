@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"builder/cache"
 	"builder/executor"
 	"builder/executor/source"
 	"builder/image"
@@ -58,10 +57,10 @@ func (r resolver) Layers(ctx context.Context, op planner.Image, v progress.Verte
 var _ executor.Bases = resolver{}
 
 // executor returns what a build runs with.
-func (m *machine) executor(ctx context.Context, in *input, bases executor.Bases, sink progress.Sink, jobs int, epoch *int64) executor.Options {
+func (m *machine) executor(ctx context.Context, in *input, bases executor.Bases, fetch executor.Fetcher, sink progress.Sink, jobs int, epoch *int64) executor.Options {
 	return executor.Options{
 		Cache: m.cache, Depot: m.depot, Snapshots: m.snapshots, Sandbox: m.sandbox, Bases: bases,
-		Contexts: &contexts{command: ctx, m: m, in: in}, Progress: sink, Jobs: jobs,
+		Contexts: &contexts{command: ctx, m: m, in: in}, Fetcher: fetch, Progress: sink, Jobs: jobs,
 		Temp: m.lease.Dir(), Logs: filepath.Join(m.dir, "logs"), Epoch: epoch,
 	}
 }
@@ -87,28 +86,5 @@ func (c *contexts) Context(_ context.Context, op planner.Context) (*source.Conte
 			return nil, fmt.Errorf("build context: %w", err)
 		}
 	}
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("build context: %w", err)
-	}
-	files, err := c.m.cache.Files(abs)
-	if err != nil {
-		return nil, err
-	}
-	c.m.files = append(c.m.files, files)
-	opened, err := source.OpenContext(c.command, dir, op.Ignore, digests{files})
-	if err != nil {
-		return nil, err
-	}
-	c.m.contexts = append(c.m.contexts, opened)
-	return opened, nil
+	return c.m.openContext(c.command, dir, op.Ignore)
 }
-
-// digests keeps the digests of a context's files in the cache.
-type digests struct{ files *cache.Files }
-
-// Lookup implements source.Digests.
-func (d digests) Lookup(s source.Stat) ([32]byte, bool) { return d.files.Lookup(cache.FileStat(s)) }
-
-// Store implements source.Digests.
-func (d digests) Store(s source.Stat, digest [32]byte) { d.files.Store(cache.FileStat(s), digest) }
