@@ -68,10 +68,13 @@ func (p *plan) origin(c *parser.Copy, written, source string, from, s *stage) (P
 		pattern = "."
 	}
 	part := Part{Sources: []string{pattern}, Unpack: c.Add && (c.Unpack == nil || *c.Unpack)}
-	if c.From != "" {
+	if c.From != "" && from.source == None {
 		return part, from.root, nil
 	}
 	part.Context = true
+	if c.From != "" {
+		return part, from.source, nil
+	}
 	return part, p.contextStep(), nil
 }
 

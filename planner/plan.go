@@ -38,6 +38,10 @@ type Options struct {
 	Ulimits  []Ulimit
 
 	Ignore []string // of the build context
+
+	// Contexts are the named contexts, by [ContextName]; after "::" a name can have
+	// the platform that it is for.
+	Contexts map[string]Named
 }
 
 // Name is an image as a recipe asks for it: a reference in full form and a platform.

@@ -31,6 +31,12 @@ type stage struct {
 	noCache      bool
 	hasCmd       bool // of its own
 
+	// context is the named context that the stage is or begins with, under its name;
+	// nil is none. source are its files, where it has just files.
+	context     *Named
+	contextName string
+	source      StepRef
+
 	resolved, triggered, done bool
 
 	state
@@ -74,7 +80,7 @@ type dependency struct {
 // open makes the stages of the recipe and joins those that begin with another.
 func (p *plan) open() error {
 	for i, from := range p.recipe.Stages {
-		s := &stage{Place: from.Place, at: from.Find(from.Base), id: from.Name, shown: from.Name}
+		s := &stage{Place: from.Place, at: from.Find(from.Base), id: from.Name, shown: from.Name, source: None}
 		s.root = None
 		var err error
 		if s.ref, err = p.word(from.Base, p.global, &from.Place); err != nil {
@@ -96,10 +102,25 @@ func (p *plan) open() error {
 		s.noCache = p.NoCache || slices.ContainsFunc(p.NoCacheFilter, func(n string) bool { return strings.EqualFold(n, from.Name) })
 		p.add(s)
 		if from.Name != "" {
+			if err := p.override(s, from.Name); err != nil {
+				return err
+			}
+		}
+		if from.Name != "" {
 			p.byName[from.Name] = s
+		}
+		whole := s.context != nil
+		if !whole && s.base == nil {
+			if err := p.override(s, s.ref); err != nil {
+				return err
+			}
 		}
 		if s.ref != scratch && s.base == nil {
 			s.steps++
+		}
+		if whole {
+			s.triggered = true
+			continue
 		}
 		for _, in := range from.Instructions {
 			s.commands = append(s.commands, command{Instruction: in})
@@ -209,9 +230,15 @@ func (p *plan) source(s *stage, c *command) error {
 		}
 		c.from = p.stages[number]
 	} else if c.from, ok = p.byName[strings.ToLower(in.From)]; !ok {
-		c.from = &stage{Place: in.Place, at: in.FindFlag("--from", in.From), ref: in.From, id: in.From, loose: true}
+		c.from = &stage{Place: in.Place, at: in.FindFlag("--from", in.From), ref: in.From, id: in.From, loose: true, source: None}
 		c.from.root = None
 		p.add(c.from)
+		if err := p.override(c.from, in.From); err != nil {
+			return err
+		}
+		if c.from.base != nil {
+			c.from = c.from.base // a stage by another name
+		}
 	}
 	s.deps = append(s.deps, dependency{on: c.from, at: &in.Place})
 	return nil
@@ -300,8 +327,13 @@ func (p *plan) resolve(target *stage) (map[*stage]bool, error) {
 func (p *plan) bottom(s *stage, reached bool) error {
 	if s.ref == scratch {
 		s.resolved, s.done = true, s.loose
-		s.platform = p.goal
-		s.config = empty(p.goal)
+		if s.context == nil || s.platform.OS == "" {
+			s.platform = p.goal
+		}
+		s.config = empty(s.platform)
+		if s.context != nil && s.context.Files != nil {
+			p.files(s)
+		}
 		return nil
 	}
 	ref, err := image.ParseReference(s.ref)

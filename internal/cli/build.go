@@ -28,7 +28,7 @@ import (
 // buildFlags are the flags of build as they were typed.
 type buildFlags struct {
 	tags, buildArgs, labels, noCacheFilter   []string
-	outputs, addHosts, ulimits               []string
+	outputs, addHosts, ulimits, contexts     []string
 	file, target, platform, network, shmSize string
 	iidfile, metadataFile                    string
 	noCache, push, load, quiet               bool
@@ -55,6 +55,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name and tag of the result, as name:tag (repeatable)")
 	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile (default PATH/Dockerfile); - is standard input")
+	fl.StringArrayVar(&f.contexts, "build-context", nil, "what a name stands for: NAME=PATH|URL|docker-image://IMAGE|oci-layout://PATH[:TAG]|target:STAGE")
 	fl.StringVar(&f.target, "target", "", "the stage to build (default the last)")
 	fl.StringArrayVar(&f.buildArgs, "build-arg", nil, "value of an ARG, as NAME=VALUE; NAME alone takes it from the environment")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")
@@ -95,6 +96,11 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
+	named, err := parseContexts(f.contexts)
+	if err != nil {
+		return err
+	}
+	plan.Contexts = named.plan
 	epoch, err := f.epoch()
 	if err != nil {
 		return err
@@ -133,8 +139,9 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		return err
 	}
 	view := newDisplay(f.progress.value, g.err)
+	input.named = named
 	input.show(view)
-	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe}
+	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe, machine: m, contexts: named}
 	fetch := m.newFetcher(ctx, view, nil)
 	built, err := builder.Build(ctx, builder.Options{
 		Recipe:   input.recipe,
@@ -335,6 +342,7 @@ type input struct {
 	dir    string     // the context; "" for an empty one
 	// archive is the context that came as a tar, opened.
 	archive *source.Context
+	named   *namedContexts
 }
 
 // show tells progress what was read, as BuildKit does.

@@ -34,6 +34,8 @@ type resolver struct {
 	sink   progress.Sink
 	// requireRecipe refuses bases that were committed by hand.
 	requireRecipe bool
+	machine       *machine
+	contexts      *namedContexts
 }
 
 func metadataVertex(ref image.Reference) progress.Vertex {
@@ -42,6 +44,9 @@ func metadataVertex(ref image.Reference) progress.Vertex {
 
 // Resolve implements builder.Resolver.
 func (r resolver) Resolve(ctx context.Context, w planner.Wanted) (planner.Pin, error) {
+	if img, ok, err := r.contexts.find(ctx, r.machine, r.puller, w.Reference, w.Platform); ok || err != nil {
+		return planner.Pin{Digest: img.Digest, Config: img.Config}, err
+	}
 	img, err := r.puller.Resolve(ctx, w.Reference, w.Platform, metadataVertex(w.Reference))
 	if err == nil {
 		err = r.judge(w, img)
@@ -76,6 +81,9 @@ type contexts struct {
 
 // Context implements executor.Contexts.
 func (c *contexts) Context(_ context.Context, op planner.Context) (*source.Context, error) {
+	if dir, ok := c.in.named.dirs[op.Name]; ok {
+		return c.m.openContext(c.command, dir, op.Ignore)
+	}
 	if c.in.archive != nil {
 		return c.in.archive, nil
 	}

@@ -77,6 +77,9 @@ func (p *Puller) Resolve(ctx context.Context, ref image.Reference, platform imag
 	return img, nil
 }
 
+// Know makes an image that came another way one that was resolved.
+func (p *Puller) Know(img Image, platform image.Platform) { p.remember(img, platform) }
+
 func (p *Puller) remember(img Image, platform image.Platform) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
