@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/registry/remote"
@@ -181,59 +180,4 @@ func again(ctx context.Context, do func() error) error {
 			return err
 		}
 	}
-}
-
-// Open opens a blob of the image, from an offset on. The bytes are not verified
-// here: who stores them does. Where the image was found is asked first.
-func (r *Remote) Open(ctx context.Context, d image.Descriptor, from int64) (io.ReadCloser, error) {
-	return r.client.open(ctx, r.from, d, from)
-}
-
-// Open opens a blob in a repository, from an offset on, for an image that was
-// resolved before.
-func (c *Client) Open(ctx context.Context, ref image.Reference, d image.Descriptor, from int64) (io.ReadCloser, error) {
-	return c.open(ctx, c.endpoints(ref), d, from)
-}
-
-func (c *Client) open(ctx context.Context, all []endpoint, d image.Descriptor, from int64) (io.ReadCloser, error) {
-	var faults []string
-	var last error
-	for _, e := range all {
-		body, err := c.openAt(ctx, e, d, from)
-		if err == nil {
-			return body, nil
-		}
-		last = fmt.Errorf("%s: %w", e, err)
-		faults = append(faults, last.Error())
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	if len(faults) > 1 {
-		last = fmt.Errorf("%s; %w", strings.Join(faults[:len(faults)-1], "; "), last)
-	}
-	return nil, fmt.Errorf("fetch %s from %w", d.Digest, last)
-}
-
-func (c *Client) openAt(ctx context.Context, e endpoint, d image.Descriptor, from int64) (io.ReadCloser, error) {
-	repo, err := c.repository(e)
-	if err != nil {
-		return nil, err
-	}
-	body, err := repo.Blobs().Fetch(ctx, d)
-	if err != nil {
-		return nil, explain(err)
-	}
-	if from == 0 {
-		return body, nil
-	}
-	if s, ok := body.(io.Seeker); ok {
-		_, err = s.Seek(from, io.SeekStart)
-	} else {
-		_, err = io.CopyN(io.Discard, body, from)
-	}
-	if err != nil {
-		return nil, errors.Join(err, body.Close())
-	}
-	return body, nil
 }

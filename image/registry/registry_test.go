@@ -186,7 +186,7 @@ func mustPin(t *testing.T, r image.Reference, d image.Digest) image.Reference {
 
 func readAll(t *testing.T, r *Remote, d image.Descriptor, from int64) []byte {
 	t.Helper()
-	body, err := r.Open(t.Context(), d, from)
+	body, err := r.Blob(d).Open(t.Context(), from)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"builder/image"
+	"builder/image/registry"
 	"builder/image/store"
 	"builder/internal/progress"
 )
@@ -99,17 +99,26 @@ func (p *Puller) blob(ctx context.Context, ref image.Reference, d image.Descript
 	report := func(current int64, done bool) {
 		p.progress.Progress(progress.Advanced{Vertex: v, Part: part, Current: current, Total: d.Size, Done: done, Time: time.Now()})
 	}
-	_, err := p.store.Fetch(ctx, d, store.FetchOptions{
-		Open: func(ctx context.Context, from int64) (io.ReadCloser, error) {
-			return p.registry.Open(ctx, ref, d, from)
-		},
+	err := p.receive(ctx, p.registry.Blob(ref, d), d, store.FetchOptions{
 		Waiting:  func() { report(0, false) },
 		Advanced: func(n int64) { report(n, false) },
 	})
 	if err == nil {
 		report(d.Size, true)
 	}
-	return errors.Join(err)
+	return err
+}
+
+// receive stores a blob. Where a mirror's bytes are not those of the digest, the
+// next place is asked for all of them.
+func (p *Puller) receive(ctx context.Context, from *registry.Source, d image.Descriptor, o store.FetchOptions) error {
+	o.Open = from.Open
+	for {
+		_, err := p.store.Fetch(ctx, d, o)
+		if _, wrong := errors.AsType[*store.MismatchError](err); !wrong || !from.Distrust() {
+			return err
+		}
+	}
 }
 
 // Complete sees to it that the layers of an image of the store are here and
