@@ -23,6 +23,9 @@ type Bases interface {
 	// Layers makes sure that the layers of the image are here and returns them,
 	// lowest first. Transfers are reported under v.
 	Layers(ctx context.Context, op planner.Image, v progress.Vertex) ([]image.Layer, error)
+	// Tree is Layers for an image on whose files a step runs: layers that have to
+	// come may be unpacked while they arrive.
+	Tree(ctx context.Context, op planner.Image, v progress.Vertex) ([]image.Layer, error)
 }
 
 // Contexts opens the build contexts that a graph names: anew at every call, so
@@ -243,7 +246,7 @@ func (r *run) fetch(ctx context.Context, ref planner.StepRef) ([]image.Layer, er
 	if ok {
 		return layers, nil
 	}
-	layers, err := r.bring(ctx, base)
+	layers, err := r.bring(ctx, base, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -253,10 +256,14 @@ func (r *run) fetch(ctx context.Context, ref planner.StepRef) ([]image.Layer, er
 	return layers, nil
 }
 
-// bring has a base's layers fetched and makes them known to the depot.
-func (r *run) bring(ctx context.Context, base *planner.Image) ([]image.Layer, error) {
+// bring has the layers of a base, below the tree ref, fetched and makes them known to the depot.
+func (r *run) bring(ctx context.Context, base *planner.Image, ref planner.StepRef) ([]image.Layer, error) {
 	v := progress.Vertex{ID: "pull " + base.Digest.String() + image.FormatPlatform(base.Platform), Name: "[internal] pull " + base.Reference}
-	layers, err := r.Bases.Layers(ctx, *base, v)
+	bring := r.Bases.Layers
+	if r.runs(ref) {
+		bring = r.Bases.Tree
+	}
+	layers, err := bring(ctx, *base, v)
 	if err != nil {
 		return nil, err
 	}
@@ -266,6 +273,27 @@ func (r *run) bring(ctx context.Context, base *planner.Image) ([]image.Layer, er
 		}
 	}
 	return layers, nil
+}
+
+// runs reports whether a step of the graph runs on the files of the base at the
+// bottom of the tree ref.
+func (r *run) runs(ref planner.StepRef) bool {
+	base := r.bottom(ref)
+	for i := range r.graph.Steps {
+		s := &r.graph.Steps[i]
+		if _, ok := s.Op.(planner.Exec); ok && len(s.Inputs) > 0 && s.Inputs[0] != planner.None && r.bottom(s.Inputs[0]) == base {
+			return true
+		}
+	}
+	return false
+}
+
+// bottom is the step without inputs that a tree began with, or none.
+func (r *run) bottom(ref planner.StepRef) planner.StepRef {
+	for ref != planner.None && len(r.graph.Steps[ref].Inputs) > 0 {
+		ref = r.graph.Steps[ref].Inputs[0]
+	}
+	return ref
 }
 
 // now is the moment, for records and for files being written.

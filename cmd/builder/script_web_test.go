@@ -30,7 +30,8 @@ import (
 // faults took. WHAT is a status such as 429, "drop" for a connection that breaks
 // before an answer, "cut" for a body that ends in its middle, "late" for one
 // that ends after a megabyte, "flip" for one with
-// a wrong byte, "endless" for one that does not end, "to=URL" for a redirect. Each request is a line in
+// a wrong byte, "twist" for one with a wrong byte that is larger than a megabyte, "endless" for one that does not end,
+// "to=URL" for a redirect. Each request is a line in
 // $VAR.log.
 func web(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
@@ -122,7 +123,7 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.next.ServeHTTP(w, r)
 	case "drop":
 		panic(http.ErrAbortHandler)
-	case "cut", "late", "flip", "endless":
+	case "cut", "late", "flip", "twist", "endless":
 		f.next.ServeHTTP(&spoiled{ResponseWriter: w, how: what}, r)
 	default:
 		if to, ok := strings.CutPrefix(what, "to="); ok {
@@ -163,6 +164,10 @@ func (s *spoiled) Write(p []byte) (int, error) {
 	case "late":
 		if s.sent > 1<<20 {
 			panic(http.ErrAbortHandler)
+		}
+	case "twist":
+		if n, err := strconv.Atoi(s.Header().Get("Content-Length")); err == nil && n > 1<<20 && s.sent == 0 {
+			p = append([]byte{p[0] ^ 1}, p[1:]...)
 		}
 	case "flip":
 		if len(p) > 0 && s.sent == 0 {

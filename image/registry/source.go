@@ -39,11 +39,11 @@ func (r *Remote) Blob(d image.Descriptor) *Source {
 }
 
 // Open opens the blob's bytes from an offset on. They are not verified here: who
-// stores them does. Who opens at the same offset again has got nothing: the next
-// place is asked then. A large blob comes in several ranges at a time, if the
+// stores them does. Who opens again and has got next to nothing asks the next
+// place. A large blob comes in several ranges at a time, if the
 // registry knows ranges.
 func (s *Source) Open(ctx context.Context, from int64) (io.ReadCloser, error) {
-	if s.opened && from == s.last {
+	if s.opened && from < s.last+pieceSize {
 		s.places = append(s.places[1:len(s.places):len(s.places)], s.places[0])
 	}
 	s.opened, s.last = true, from

@@ -124,18 +124,19 @@ func (m *machine) pull(ctx context.Context, ref image.Reference, want image.Plat
 	return err
 }
 
-// bring resolves a name and fetches its layers.
+// bring resolves a name, fetches its layers, and unpacks those that
+// come. The name means what it meant before until all are here.
 func (m *machine) bring(ctx context.Context, p *pull.Puller, ref image.Reference, want image.Platform) (pull.Image, error) {
-	img, err := p.Resolve(ctx, ref, want, metadataVertex(ref))
+	img, err := p.Look(ctx, ref, want, metadataVertex(ref))
 	if err != nil {
 		return img, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
 	}
 	v := progress.Vertex{ID: "pull " + ref.String(), Name: "pull " + ref.Familiar()}
 	m.tellPresent(p, img.Record, v)
-	if _, err = p.Layers(ctx, img.Digest, want, v); err != nil {
+	if _, err = p.Tree(ctx, img.Digest, want, m.depot, v); err != nil {
 		return img, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
 	}
-	return img, nil
+	return p.Keep(ctx, img)
 }
 
 // tellPresent says which layers are here already.

@@ -59,6 +59,11 @@ func (r resolver) Layers(ctx context.Context, op planner.Image, v progress.Verte
 	return r.puller.Layers(ctx, op.Digest, op.Platform, v)
 }
 
+// Tree implements executor.Bases.
+func (r resolver) Tree(ctx context.Context, op planner.Image, v progress.Vertex) ([]image.Layer, error) {
+	return r.puller.Tree(ctx, op.Digest, op.Platform, r.machine.depot, v)
+}
+
 var _ executor.Bases = resolver{}
 
 // executor returns what a build runs with.

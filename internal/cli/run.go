@@ -308,7 +308,7 @@ func (m *machine) obtain(ctx context.Context, name string, want image.Platform, 
 				return rec, run, err
 			}
 			rec = found.Record
-			rec.Layers, err = p.Complete(ctx, found.Record)
+			rec.Layers, err = p.CompleteTree(ctx, found.Record, m.depot)
 			return rec, c.Config, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"builder/image"
 	"builder/image/registry"
 	"builder/image/store"
+	"builder/internal/depot"
 	"builder/internal/progress"
 )
 
@@ -55,11 +56,23 @@ type Image struct {
 	Digest image.Digest
 	Record store.Record
 	Config image.Config
+
+	name   image.Reference // what it is to be called, and its config's bytes,
+	config []byte          // where it is not recorded yet
 }
 
-// Resolve returns the image that a name stands for on a platform. Its layers
-// need not be here.
+// Resolve returns the image that a name stands for on a platform, and records
+// it. Its layers need not be here.
 func (p *Puller) Resolve(ctx context.Context, ref image.Reference, platform image.Platform, v progress.Vertex) (Image, error) {
+	img, err := p.Look(ctx, ref, platform, v)
+	if err != nil {
+		return img, err
+	}
+	return p.Keep(ctx, img)
+}
+
+// Look is Resolve, but what a registry said is not recorded.
+func (p *Puller) Look(ctx context.Context, ref image.Reference, platform image.Platform, v progress.Vertex) (Image, error) {
 	if p.policy != Always {
 		img, ok, err := p.local(ctx, ref, platform)
 		if ok || err != nil {
@@ -113,13 +126,23 @@ func (p *Puller) local(ctx context.Context, ref image.Reference, platform image.
 // Layers sees to it that the layers of an image that was resolved for a platform
 // are on this machine and returns them, lowest first.
 func (p *Puller) Layers(ctx context.Context, digest image.Digest, platform image.Platform, v progress.Vertex) ([]image.Layer, error) {
+	return p.layers(ctx, pin{digest, image.FormatPlatform(platform)}, nil, v)
+}
+
+// Tree is Layers for an image whose files are read at once: layers that have to
+// come are unpacked into to while they arrive.
+func (p *Puller) Tree(ctx context.Context, digest image.Digest, platform image.Platform, to *depot.Depot, v progress.Vertex) ([]image.Layer, error) {
+	return p.layers(ctx, pin{digest, image.FormatPlatform(platform)}, to, v)
+}
+
+func (p *Puller) layers(ctx context.Context, of pin, to *depot.Depot, v progress.Vertex) ([]image.Layer, error) {
 	p.mu.Lock()
-	rec, ok := p.known[pin{digest, image.FormatPlatform(platform)}]
+	rec, ok := p.known[of]
 	p.mu.Unlock()
 	if !ok {
-		return nil, fmt.Errorf("image %s was not resolved", digest)
+		return nil, fmt.Errorf("image %s was not resolved", of.digest)
 	}
-	if err := p.fetch(ctx, rec, v); err != nil {
+	if err := p.fetch(ctx, rec, to, v); err != nil {
 		return nil, err
 	}
 	return rec.Layers, nil

@@ -107,11 +107,7 @@ func (s *Store) add(ctx context.Context, parent, id snapshot.ID, fill func(dir s
 		return snapshot.Tree{}, err
 	}
 	begun := s.now(t)
-	whiteouts := snapshot.Trusted
-	if s.o.UserXattr {
-		whiteouts = snapshot.User
-	}
-	err = fill(filepath.Join(dir, "fs"), whiteouts)
+	err = fill(filepath.Join(dir, "fs"), s.whiteouts())
 	if err == nil {
 		err = s.removeStray(ctx, filepath.Join(dir, "fs"), t)
 	}
