@@ -38,6 +38,9 @@ type Options struct {
 	Ulimits  []Ulimit
 
 	Ignore []string // of the build context
+	// ContextTime is when the context is from, in seconds: that of its commit or of
+	// its file; nil where nobody says. It is what "context" as SOURCE_DATE_EPOCH means.
+	ContextTime *int64
 
 	// Contexts are the named contexts, by [ContextName]; after "::" a name can have
 	// the platform that it is for.
@@ -170,6 +173,12 @@ func (p *plan) sourceDate() error {
 	if !given {
 		value, _ = p.global.Get(name)
 	}
+	if value == "context" {
+		value = ""
+		if p.ContextTime != nil {
+			value = strconv.FormatInt(*p.ContextTime, 10)
+		}
+	}
 	if value == "" {
 		delete(p.BuildArgs, name)
 		p.global.remove(name)
@@ -178,7 +187,7 @@ func (p *plan) sourceDate() error {
 	seconds, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
 		return diag.Errorf(diag.Span{}, "invalid SOURCE_DATE_EPOCH: %s", value).
-			WithHint("give seconds since 1970; the time of a context or of a stage's source is not supported yet")
+			WithHint("give seconds since 1970, or context; the time of a named context or of a stage's source is not supported yet")
 	}
 	epoch := time.Unix(seconds, 0).UTC()
 	p.epoch, value = &epoch, strconv.FormatInt(seconds, 10)

@@ -92,6 +92,9 @@ func OpenContext(ctx context.Context, dir string, patterns []string, known Diges
 	return c, nil
 }
 
+// Dir is the directory that the context is read from.
+func (c *Context) Dir() string { return c.name }
+
 // Close lets go of the directory.
 func (c *Context) Close() error {
 	c.stop()

@@ -10,11 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"builder/cache"
 	"builder/internal/progress"
+	"builder/internal/sys"
 )
 
 // Repository is a commit of a repository.
@@ -229,7 +232,15 @@ func (g *git) clone(ctx context.Context, dir string, r Repository, at found) err
 			return err
 		}
 	}
-	return tidy(dir, r.KeepGitDir)
+	seconds, err := g.run(ctx, dir, "show", "--no-patch", "--format=%ct", at.commit, "--")
+	if err != nil {
+		return err
+	}
+	when, err := strconv.ParseInt(strings.TrimSpace(seconds), 10, 64)
+	if err != nil {
+		return fmt.Errorf("commit %s: its time is %q", at.commit, seconds)
+	}
+	return tidy(dir, r.KeepGitDir, time.Unix(when, 0))
 }
 
 // fetch brings a commit: by itself, or, where the remote gives no commits, with
@@ -279,9 +290,11 @@ func (g *git) settle(ctx context.Context, dir string, at found) error {
 }
 
 // tidy gives files and directories the modes that they have whatever the umask
-// is, and takes away what is git's own.
-func tidy(dir string, keepGitDir bool) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+// is and the time of the commit, takes away what is git's own, and has all of it
+// on the disk: nobody could tell later what is torn.
+func tidy(dir string, keepGitDir bool, when time.Time) error {
+	var paths []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -298,14 +311,29 @@ func tidy(dir string, keepGitDir bool) error {
 		if err != nil {
 			return err
 		}
-		switch mode := fi.Mode(); {
-		case mode.IsDir(), mode.IsRegular() && mode&0o100 != 0:
-			return os.Chmod(path, 0o755)
-		case mode.IsRegular():
-			return os.Chmod(path, 0o644)
+		mode := fs.FileMode(0o644)
+		switch {
+		case fi.IsDir(), fi.Mode().IsRegular() && fi.Mode()&0o100 != 0:
+			mode = 0o755
+		case !fi.Mode().IsRegular():
+			return nil
 		}
-		return nil
+		paths = append(paths, path)
+		return os.Chmod(path, mode)
 	})
+	if err != nil {
+		return err
+	}
+	for _, path := range slices.Backward(paths) {
+		if err := os.Chtimes(path, when, when); err != nil {
+			return err
+		}
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(sys.SyncFS(f), f.Close())
 }
 
 // newGit prepares to run git for a remote: its user and password go into the

@@ -40,7 +40,7 @@ const (
 )
 
 // HTTP returns a directory with the file in it: 0600, with the time that the
-// server says it was changed. A file that is here and unchanged is not sent again,
+// server says it was changed, or 1970. A file that is here and unchanged is not sent again,
 // and one whose checksum is known is not even asked for.
 func (f *Fetcher) HTTP(ctx context.Context, file File, sink progress.Sink, v progress.Vertex) (*Context, error) {
 	key := sourceKey("http", file.URL, file.Name)
@@ -211,10 +211,12 @@ func (f *Fetcher) store(path string, body io.Reader, file File, resp *http.Respo
 			return "", mismatch(file, got)
 		}
 	}
-	if at, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
-		if err := os.Chtimes(path, at, at); err != nil {
-			return "", err
-		}
+	at, err := http.ParseTime(resp.Header.Get("Last-Modified"))
+	if err != nil {
+		at = time.Unix(0, 0)
+	}
+	if err := os.Chtimes(path, at, at); err != nil {
+		return "", err
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }

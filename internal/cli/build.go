@@ -44,17 +44,17 @@ func newBuild(g *globals) *cobra.Command {
 		progress: choice{value: "auto", words: progressModes},
 	}
 	cmd := &cobra.Command{
-		Use:     "build [OPTIONS] PATH | -",
+		Use:     "build [OPTIONS] PATH | URL | -",
 		Short:   "Build an image from a Dockerfile",
 		Example: "  builder build -t app:1.0 .",
-		Args:    exactly(1, "one build context (a directory, or - for standard input)"),
+		Args:    exactly(1, "one build context (a directory, a URL, or - for standard input)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runBuild(cmd.Context(), g, f, args[0])
 		},
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name and tag of the result, as name:tag (repeatable)")
-	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile (default PATH/Dockerfile); - is standard input")
+	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile, a path or URL (default PATH/Dockerfile); - is standard input")
 	fl.StringArrayVar(&f.contexts, "build-context", nil, "what a name stands for: NAME=PATH|URL|docker-image://IMAGE|oci-layout://PATH[:TAG]|target:STAGE")
 	fl.StringVar(&f.target, "target", "", "the stage to build (default the last)")
 	fl.StringArrayVar(&f.buildArgs, "build-arg", nil, "value of an ARG, as NAME=VALUE; NAME alone takes it from the environment")
@@ -115,7 +115,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		}
 	}
 	var input *input
-	if contextArg != "-" {
+	if !fetchesInput(f.file, contextArg) {
 		// A recipe with faults changes nothing on disk.
 		if input, err = openInput(g, f.file, contextArg); err != nil {
 			return err
@@ -129,20 +129,21 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	if input == nil {
-		if input, err = m.openStdin(ctx, g.in, f.file); err != nil {
-			return err
-		}
-	}
 	remote, err := m.registry()
 	if err != nil {
 		return err
 	}
 	view := newDisplay(f.progress.value, g.err)
-	input.named = named
+	fetch := m.newFetcher(ctx, view, nil)
+	if input == nil {
+		keep, _ := strconv.ParseBool(plan.BuildArgs["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])
+		if input, err = m.openElsewhere(ctx, f, contextArg, keep, fetch); err != nil {
+			return errors.Join(err, view.Close())
+		}
+	}
+	input.named, plan.ContextTime = named, input.when
 	input.show(view)
 	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe, machine: m, contexts: named}
-	fetch := m.newFetcher(ctx, view, nil)
 	built, err := builder.Build(ctx, builder.Options{
 		Recipe:   input.recipe,
 		Ignore:   input.ignore,
@@ -343,6 +344,7 @@ type input struct {
 	// archive is the context that came as a tar, opened.
 	archive *source.Context
 	named   *namedContexts
+	when    *int64 // when the context is from, where its source tells
 }
 
 // show tells progress what was read, as BuildKit does.
@@ -362,16 +364,10 @@ func (in *input) show(sink progress.Sink) {
 
 // openInput reads the recipe and finds the context in a directory.
 func openInput(g *globals, file, contextArg string) (*input, error) {
-	fi, err := os.Stat(contextArg)
-	switch {
-	case err != nil && strings.Contains(contextArg, "://"):
-		return nil, usage("the context %q is a URL", contextArg).WithHint("remote contexts are not supported yet: fetch it and give the directory")
-	case err != nil:
-		return nil, usage("the context %q cannot be read: %v", contextArg, unwrapPath(err))
-	case !fi.IsDir():
-		return nil, usage("the context %q is not a directory", contextArg).WithHint("give the directory that the Dockerfile's COPY paths are in, and the Dockerfile with -f")
+	in, err := openDir(contextArg)
+	if err != nil {
+		return nil, err
 	}
-	in := &input{dir: contextArg}
 	if file == "-" {
 		in.recipe, err = readRecipe("-", g.in)
 	} else {
@@ -385,6 +381,18 @@ func openInput(g *globals, file, contextArg string) (*input, error) {
 		return nil, err
 	}
 	return in, in.readIgnore(file)
+}
+
+// openDir finds a context that is a directory.
+func openDir(contextArg string) (*input, error) {
+	fi, err := os.Stat(contextArg)
+	switch {
+	case err != nil:
+		return nil, usage("the context %q cannot be read: %v", contextArg, unwrapPath(err))
+	case !fi.IsDir():
+		return nil, usage("the context %q is not a directory", contextArg).WithHint("give the directory that the Dockerfile's COPY paths are in, and the Dockerfile with -f")
+	}
+	return &input{dir: contextArg}, nil
 }
 
 // readIgnore reads the ignore file: beside the recipe by its name, or the

@@ -7,17 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
-	"builder/executor/source"
 	"builder/internal/diag"
 	"builder/internal/rootfs"
 )
 
 // openStdin reads standard input as docker does: a tar is a build context,
-// anything else a Dockerfile for an empty one.
-func (m *machine) openStdin(ctx context.Context, stdin io.Reader, file string) (*input, error) {
+// anything else a Dockerfile for an empty one. recipe is what -f named if that is
+// known already.
+func (m *machine) openStdin(ctx context.Context, stdin io.Reader, file string, recipe *diag.File) (*input, error) {
 	r := bufio.NewReaderSize(stdin, 4096)
 	start, err := r.Peek(512)
 	if err != nil && err != io.EOF {
@@ -36,20 +35,14 @@ func (m *machine) openStdin(ctx context.Context, stdin io.Reader, file string) (
 	if file == "-" {
 		return nil, usage("standard input is the build context, and -f - wants the Dockerfile from it too")
 	}
-	dir, err := os.MkdirTemp(m.lease.Dir(), "context-*")
-	if err != nil {
-		return nil, fmt.Errorf("build context: %w", err)
+	in := &input{recipe: recipe}
+	if err := m.openTar(ctx, in, r); err != nil || recipe != nil {
+		return in, err
 	}
-	in := &input{dir: dir}
-	// The context stays open for the whole command: the build may be over when it is closed.
-	if in.archive, err = source.OpenArchive(context.WithoutCancel(ctx), dir, r); err != nil {
-		return nil, err
-	}
-	m.contexts = append(m.contexts, in.archive)
 	if file == "" {
 		file = "Dockerfile"
 	}
-	in.recipe, err = recipeIn(dir, file)
+	in.recipe, err = recipeIn(in.dir, file)
 	return in, err
 }
 
@@ -62,7 +55,7 @@ func recipeIn(dir, file string) (recipe *diag.File, err error) {
 	defer func() { err = errors.Join(err, root.Close()) }()
 	data, err := root.ReadFile(file, maxRecipe)
 	if err != nil {
-		return nil, usage("the Dockerfile %q of the context on standard input cannot be read: %v", file, unwrapPath(err)).WithHint("name it with -f")
+		return nil, usage("the Dockerfile %q of the build context cannot be read: %v", file, unwrapPath(err)).WithHint("name it with -f")
 	}
 	return &diag.File{Name: filepath.Base(file), Text: string(data)}, nil
 }
