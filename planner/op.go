@@ -77,7 +77,7 @@ func (p *plan) copyStep(s *stage, c *parser.Copy, from *stage, trigger bool) err
 	s.root = p.step(Step{
 		Op: op, Inputs: append([]StepRef{s.root}, taken...), Span: c.Span, Stage: s.id, NoCache: s.noCache, Name: name,
 	})
-	s.layer("fileop target")
+	s.layer(p.steps[s.root].Name)
 	s.commit(text+" # buildkit", true)
 	return nil
 }
@@ -147,7 +147,7 @@ func (p *plan) workdirStep(s *stage, w *parser.Workdir, trigger bool) error {
 			Op: Mkdir{Path: path.Clean(dir), User: s.config.Config.User}, Inputs: []StepRef{s.root}, Span: w.Span, Stage: s.id,
 			Name: p.name(s, upper(replaced(p.lex, w.Text, s.env)), trigger),
 		})
-		s.layer("fileop target")
+		s.layer(p.steps[s.root].Name)
 	}
 	s.commit("WORKDIR "+dir, dir != "/")
 	return nil

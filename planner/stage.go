@@ -110,13 +110,13 @@ func (p *plan) open() error {
 			p.byName[from.Name] = s
 		}
 		whole := s.context != nil
+		if s.ref != scratch && s.base == nil && !whole {
+			s.steps++
+		}
 		if !whole && s.base == nil {
 			if err := p.override(s, s.ref); err != nil {
 				return err
 			}
-		}
-		if s.ref != scratch && s.base == nil {
-			s.steps++
 		}
 		if whole {
 			s.triggered = true
@@ -382,7 +382,11 @@ func (p *plan) image(s *stage, ref image.Reference, pin Pin) error {
 		s.layers = append(s.layers, "pulled from "+ref.String())
 	}
 	op := Image{Reference: ref.String(), Digest: pin.Digest, Platform: s.platform, DiffIDs: slices.Clone(pin.Config.RootFS.DiffIDs)}
-	s.root = p.step(Step{Op: op, Span: s.Span, Stage: s.id, Name: p.name(s, "FROM "+ref.String(), false)})
+	label := "[context " + s.contextName + "] " + ref.String()
+	if s.context == nil {
+		label = p.name(s, "FROM "+ref.String(), false)
+	}
+	s.root = p.step(Step{Op: op, Span: s.Span, Stage: s.id, Name: label})
 	return nil
 }
 

@@ -149,6 +149,10 @@ func (c *copier) copyMatch(sel *Selection, m match) error {
 		if err != nil {
 			return err
 		}
+		if c.op.Literal && there == nil {
+			// A directory that is copied as such, not for what is in it.
+			dir.entry.Mode = c.mode.apply(source.Mode, true)
+		}
 		c2 := writer{copier: c, sel: sel, links: map[linkKey]*node{}}
 		_, err = c2.children(m.start, m.end, dir)
 		return err

@@ -31,6 +31,7 @@ type Options struct {
 	Target    string
 	BuildArgs []string
 	Labels    []string
+	Contexts  []string
 	AddHosts  []string
 	Ulimits   []string
 	Platform  string
@@ -98,6 +99,8 @@ func (c *Case) set(key, value string) error {
 		c.BuildArgs = append(c.BuildArgs, value)
 	case "label":
 		c.Labels = append(c.Labels, value)
+	case "build-context":
+		c.Contexts = append(c.Contexts, value)
 	case "add-host":
 		c.AddHosts = append(c.AddHosts, value)
 	case "ulimit":

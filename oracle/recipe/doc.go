@@ -5,7 +5,9 @@
 // say what the case shows; every other line is an option:
 //
 //	file: PATH            the recipe, within the case (Dockerfile)
-//	context: PATH         the build context, within the case (.)
+//	context: PATH         the build context, within the case (.), or a URL
+//	build-context: NAME=VALUE
+//	                      as build's flag, repeatable; VALUE is a PATH, docker-image://IMAGE or a URL
 //	target: STAGE         as build's flag; so are these, all but platform repeatable:
 //	build-arg: NAME=VALUE
 //	label: NAME=VALUE
@@ -22,6 +24,9 @@
 // A file named "setup" is a shell script that runs in the case's directory
 // when the files are in place, for what txtar cannot hold: links, modes,
 // empty directories, archives, bytes that are not text.
+//
+// What is in the directory web of a case is served at http://@WEB@/CASE/ while
+// the case is built, bare repositories (NAME.git) among it.
 //
 // In every file and option @REGISTRY@ stands for the registry's address and
 // @DIGEST:name:tag@ for the digest of a test base.

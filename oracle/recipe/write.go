@@ -18,6 +18,7 @@ import (
 type Names struct {
 	Registry string            // host:port
 	Digests  map[string]string // of the bases
+	Web      string            // host:port of the web server
 }
 
 var digestOf = regexp.MustCompile(`@DIGEST:([^@]+)@`)
@@ -25,6 +26,7 @@ var digestOf = regexp.MustCompile(`@DIGEST:([^@]+)@`)
 // Expand replaces the placeholders in s.
 func (n Names) Expand(s string) string {
 	s = strings.ReplaceAll(s, "@REGISTRY@", n.Registry)
+	s = strings.ReplaceAll(s, "@WEB@", n.Web)
 	return digestOf.ReplaceAllStringFunc(s, func(m string) string {
 		return n.Digests[digestOf.FindStringSubmatch(m)[1]]
 	})
@@ -33,12 +35,17 @@ func (n Names) Expand(s string) string {
 // Expand is the options with placeholders replaced.
 func (o Options) Expand(n Names) Options {
 	o.Target, o.Platform = n.Expand(o.Target), n.Expand(o.Platform)
-	args := make([]string, len(o.BuildArgs))
-	for i, a := range o.BuildArgs {
-		args[i] = n.Expand(a)
-	}
-	o.BuildArgs = args
+	o.Context = n.Expand(o.Context)
+	o.BuildArgs, o.Contexts = n.expandAll(o.BuildArgs), n.expandAll(o.Contexts)
 	return o
+}
+
+func (n Names) expandAll(list []string) []string {
+	all := make([]string, len(list))
+	for i, s := range list {
+		all[i] = n.Expand(s)
+	}
+	return all
 }
 
 // Write makes the case's files below dir, which must not exist, and runs the

@@ -31,6 +31,7 @@ type bench struct {
 	tools    *daemon.Tools
 	names    recipe.Names
 	registry *daemon.Process
+	web      *web
 
 	once     sync.Once // starts buildkit when the first case needs it
 	buildkit *daemon.Process
@@ -76,7 +77,10 @@ func open(ctx context.Context, s *settings) (_ *bench, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.names = recipe.Names{Registry: addr, Digests: digests}
+	if b.web, err = serveCases(filepath.Join(b.dir, "cases")); err != nil {
+		return nil, err
+	}
+	b.names = recipe.Names{Registry: addr, Digests: digests, Web: b.web.addr}
 	return b, nil
 }
 
@@ -109,6 +113,9 @@ func (b *bench) close() {
 		if p != nil {
 			p.Stop()
 		}
+	}
+	if b.web != nil {
+		b.web.close()
 	}
 	if b.dir != "" && !b.keep {
 		if err := os.RemoveAll(b.dir); err != nil {

@@ -32,7 +32,7 @@ func (b *bench) askBuilder(ctx context.Context, c *recipe.Case, dir string) (*re
 func (b *bench) commandLine(c *recipe.Case, archive string) []string {
 	o := c.Options.Expand(b.names)
 	args := []string{"build", "--root", filepath.Join(b.dir, "store"), "--progress", "plain",
-		"-o", "type=oci,dest=" + archive, "-f", o.File}
+		"-o", "type=oci,dest=" + archive}
 	opt := func(name string, values ...string) {
 		for _, v := range values {
 			if v != "" {
@@ -40,12 +40,16 @@ func (b *bench) commandLine(c *recipe.Case, archive string) []string {
 			}
 		}
 	}
+	if !strings.Contains(o.Context, "://") || o.File != "Dockerfile" {
+		opt("-f", o.File)
+	}
 	opt("--target", o.Target)
 	opt("--platform", o.Platform)
 	opt("--network", o.Network)
 	opt("--shm-size", o.ShmSize)
 	opt("--ulimit", o.Ulimits...)
 	opt("--add-host", o.AddHosts...)
+	opt("--build-context", o.Contexts...)
 	opt("--build-arg", o.BuildArgs...)
 	opt("--label", o.Labels...)
 	if o.NoCache {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -77,6 +78,9 @@ func (b *bench) key(c *recipe.Case) string {
 	for _, name := range slices.Sorted(maps.Keys(b.names.Digests)) {
 		fmt.Fprintf(h, "%s %s\n", name, b.names.Digests[name])
 	}
+	if bytes.Contains(c.Text, []byte("@WEB@")) {
+		fmt.Fprintln(h, b.names.Web)
+	}
 	h.Write(c.Text)
 	return fmt.Sprintf("%.16x", h.Sum(nil))
 }
@@ -113,13 +117,25 @@ func (b *bench) buildctl(c *recipe.Case, archive string) []string {
 	o := c.Options.Expand(b.names)
 	args := []string{
 		"--addr=unix://" + b.buildkit.Addr, "build", "--progress=plain", "--frontend=dockerfile.v0",
-		"--local=context=" + o.Context, "--local=dockerfile=" + filepath.Dir(o.File),
 		"--opt=filename=" + filepath.Base(o.File), "--output=type=oci,dest=" + archive,
 	}
 	opt := func(name, value string) {
 		if value != "" {
 			args = append(args, "--opt="+name+"="+value)
 		}
+	}
+	if strings.Contains(o.Context, "://") {
+		opt("context", o.Context)
+	} else {
+		args = append(args, "--local=context="+o.Context, "--local=dockerfile="+filepath.Dir(o.File))
+	}
+	for _, c := range o.Contexts {
+		name, value, _ := strings.Cut(c, "=")
+		if !strings.Contains(value, "://") {
+			args = append(args, "--local="+name+"="+value)
+			value = "local:" + name
+		}
+		opt("context:"+name, value)
 	}
 	opt("target", o.Target)
 	opt("platform", o.Platform)
