@@ -23,7 +23,7 @@ import (
 type settings struct {
 	builder, busybox, oracle, fs   string
 	runs, peerRuns, memRuns, files int
-	peers                          bool
+	peers, transfer                bool
 	match                          *regexp.Regexp
 }
 
@@ -49,6 +49,9 @@ func run(ctx context.Context) error {
 	if err := mountState(ctx, s.fs, dir); err != nil {
 		return err
 	}
+	if s.transfer {
+		return measureTransfers(ctx, s, filepath.Join(dir, "state"))
+	}
 	return measure(ctx, s, filepath.Join(dir, "state"))
 }
 
@@ -62,6 +65,7 @@ func parse() (s settings, err error) {
 	flag.IntVar(&s.memRuns, "memory-runs", 3, "runs in each case with the memory watched")
 	flag.IntVar(&s.files, "files", 50_000, "files in the large context")
 	flag.BoolVar(&s.peers, "peers", true, "measure BuildKit and buildah too")
+	flag.BoolVar(&s.transfer, "transfer", false, "measure pulls, pushes and lists instead of builds, beside skopeo with umoci, and buildah")
 	match := flag.String("run", "", "only the cases whose title matches this regular expression")
 	flag.Parse()
 	switch {
