@@ -247,6 +247,15 @@ func (t *transfers) lists(ctx context.Context) error {
 		times = append(times, took)
 	}
 	rowOf(&t.text, fmt.Sprintf("`images` with %d images", listedImages), 50*ms, []figures{figure(times)})
+	times = nil
+	for range t.runs {
+		took, err := t.time(ctx, func(context.Context) error { return nil }, t.builder("list", "version"))
+		if err != nil {
+			return err
+		}
+		times = append(times, took)
+	}
+	rowOf(&t.text, "`version`: what of it is start-up", 0, []figures{figure(times)})
 	return nil
 }
 

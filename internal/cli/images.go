@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,8 @@ func withMachine(g *globals, cmd *cobra.Command, run func(context.Context, *mach
 
 // table writes columns as docker does.
 func table(w io.Writer, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
+	all := bufio.NewWriterSize(w, 64<<10) // the tabwriter writes cell by cell
+	t := tabwriter.NewWriter(all, 10, 1, 3, ' ', 0)
 	for _, row := range rows {
 		for i, cell := range row {
 			if i > 0 {
@@ -36,7 +38,7 @@ func table(w io.Writer, rows [][]string) error {
 		}
 		fmt.Fprintln(t)
 	}
-	return t.Flush()
+	return errors.Join(t.Flush(), all.Flush())
 }
 
 // ago says how long something is past, as docker does.
