@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,13 +28,14 @@ import (
 //
 //	registry start VAR [password] [tls]   sets VAR to host:port
 //	registry stop VAR
+//	registry restart VAR                  kills it and starts it again, with what it has, at its address
 //
 // With password it wants user "user" and password "secret". With tls it has a
 // certificate of its own for 127.0.0.1, which lies in $VAR.pem. Its log is
 // $VAR.log.
 func registry(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 || (args[0] != "start" && args[0] != "stop") {
-		ts.Fatalf("usage: registry start|stop VAR [password] [tls]")
+	if neg || len(args) < 2 || (args[0] != "start" && args[0] != "stop" && args[0] != "restart") {
+		ts.Fatalf("usage: registry start|stop|restart VAR [password] [tls]")
 	}
 	name := args[1]
 	if args[0] == "stop" {
@@ -44,9 +46,14 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 		stop()
 		return
 	}
+	if args[0] == "restart" {
+		running(ts)[name]()
+		restartRegistry(ts, name)
+		return
+	}
 	dir, err := os.MkdirTemp(ts.Getenv("SPARE"), "registry-")
 	ts.Check(err)
-	config := fmt.Sprintf("version: 0.1\nlog: {accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s/data}, delete: {enabled: true}}\nhttp:\n  addr: 127.0.0.1:0\n", dir)
+	config := fmt.Sprintf("version: 0.1\nlog: {accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s/data}, delete: {enabled: true}}\nhttp:\n  secret: test\n  addr: 127.0.0.1:0\n", dir)
 	for _, option := range args[2:] {
 		switch option {
 		case "tls":
@@ -60,12 +67,29 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("registry: unknown option %q", option)
 		}
 	}
-	ts.Check(os.WriteFile(filepath.Join(dir, "config.yml"), []byte(config), 0o600))
-	address, stop, err := startRegistry(filepath.Join(dir, "config.yml"), ts.MkAbs(name+".log"))
+	path := filepath.Join(dir, "config.yml")
+	ts.Check(os.WriteFile(path, []byte(config), 0o600))
+	ts.Setenv(name+"_CONFIG", path)
+	startIn(ts, name, path)
+}
+
+// startIn starts the registry of a configuration.
+func startIn(ts *testscript.TestScript, name, path string) {
+	address, stop, err := startRegistry(path, ts.MkAbs(name+".log"))
 	ts.Check(err)
 	ts.Defer(stop)
 	running(ts)[name] = stop
 	ts.Setenv(name, address)
+}
+
+// restartRegistry starts a registry that was stopped where it was.
+func restartRegistry(ts *testscript.TestScript, name string) {
+	path := ts.Getenv(name + "_CONFIG")
+	config, err := os.ReadFile(path)
+	ts.Check(err)
+	config = []byte(strings.Replace(string(config), "addr: 127.0.0.1:0", "addr: "+ts.Getenv(name), 1))
+	ts.Check(os.WriteFile(path, config, 0o600))
+	startIn(ts, name, path)
 }
 
 // registries is the key under which a script keeps how its registries are
@@ -80,7 +104,7 @@ var listening = regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`)
 
 // startRegistry starts a registry, waits until it listens, and returns where.
 func startRegistry(config, log string) (address string, stop func(), err error) {
-	out, err := os.Create(log)
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return "", nil, err
 	}

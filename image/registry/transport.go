@@ -118,10 +118,10 @@ func (s *schemes) RoundTrip(req *http.Request) (*http.Response, error) {
 	known := s.known
 	s.mu.Unlock()
 	if known != "" {
-		return s.send(withScheme(req, known))
+		return s.sendAs(req, known)
 	}
 	for i, scheme := range s.order {
-		resp, err := s.send(withScheme(req, scheme))
+		resp, err := s.sendAs(req, scheme)
 		last := i == len(s.order)-1 || req.Body != nil && req.Body != http.NoBody
 		wrong := err != nil && isPlain(err) || err == nil && scheme == "http" && wantsTLS(resp)
 		if wrong && !last {
@@ -138,6 +138,17 @@ func (s *schemes) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	return nil, fmt.Errorf("no way to %s", s.host)
+}
+
+// sendAs sends a request over a scheme. The answer is to the request as it was:
+// the scheme is this side's choice, no redirection that credentials would not
+// follow.
+func (s *schemes) sendAs(req *http.Request, scheme string) (*http.Response, error) {
+	resp, err := s.send(withScheme(req, scheme))
+	if err == nil {
+		resp.Request = req
+	}
+	return resp, err
 }
 
 func (s *schemes) send(req *http.Request) (*http.Response, error) {
@@ -167,6 +178,9 @@ func isPlain(err error) bool {
 func wantsTLS(resp *http.Response) bool {
 	if resp.StatusCode != http.StatusBadRequest {
 		return false
+	}
+	if resp.Request != nil && resp.Request.Method == http.MethodHead {
+		return true // it has no body to say so, and no other reason to refuse a look
 	}
 	start := make([]byte, 512)
 	n, _ := io.ReadFull(resp.Body, start) // what there is of it

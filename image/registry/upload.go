@@ -35,6 +35,7 @@ type upload struct {
 
 	location *url.URL // nil before it has begun
 	sent     int64    // bytes that the registry has
+	lost     bool     // something broke: it has to be asked how many
 }
 
 // run sends the blob, or finds it mounted.
@@ -54,7 +55,7 @@ func (u *upload) run(ctx context.Context) error {
 		if err := pause(ctx, firstPause<<failures); err != nil {
 			return err
 		}
-		u.resume(ctx)
+		u.lost = true
 	}
 }
 
@@ -79,6 +80,9 @@ func final(err error) bool {
 
 // attempt begins the upload, or goes on with it, until it is done or breaks.
 func (u *upload) attempt(ctx context.Context) (done bool, err error) {
+	if err := u.resume(ctx); err != nil {
+		return false, err
+	}
 	if u.location == nil {
 		mounted, err := u.begin(ctx)
 		if mounted {
@@ -171,22 +175,26 @@ func (u *upload) counted(body io.Reader, n int64) *sending {
 	return &sending{Reader: io.LimitReader(body, n), n: n, options: u.options, blob: u.blob, sent: u.sent}
 }
 
-// resume asks how much the registry has. A registry that does not say gets the
-// blob anew.
-func (u *upload) resume(ctx context.Context) {
-	if u.location == nil {
-		return
+// resume asks how much the registry has, after something broke. A registry that
+// does not say gets the blob anew; one that does not answer is asked again.
+func (u *upload) resume(ctx context.Context) error {
+	if u.location == nil || !u.lost {
+		return nil
 	}
 	resp, err := u.do(ctx, http.MethodGet, u.location, nil, "", http.StatusNoContent)
 	if err != nil {
-		u.location, u.sent = nil, 0
-		return
+		if _, answered := errors.AsType[*errcode.ErrorResponse](err); !answered {
+			return err
+		}
+		u.location, u.sent, u.lost = nil, 0, false
+		return nil
 	}
-	u.sent = 0
+	u.sent, u.lost = 0, false
 	_, end, _ := strings.Cut(strings.TrimPrefix(resp.Header.Get("Range"), "bytes="), "-")
 	if last, err := strconv.ParseInt(end, 10, 64); err == nil && last > 0 && last < u.blob.Size {
 		u.sent = last + 1
 	}
+	return nil
 }
 
 // do sends a request and takes over the place where the next one goes.

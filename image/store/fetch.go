@@ -13,12 +13,18 @@ import (
 	"builder/internal/sys"
 )
 
-// attempts is how often a fetch is taken up again after its stream broke.
-const attempts = 5
+const (
+	// attempts is how often in a row a fetch that gets nothing is taken up again.
+	attempts = 5
+	// firstPause is half the time before the first one; each is twice as long as the
+	// one before it, so that a registry has some seconds to start again.
+	firstPause = 125 * time.Millisecond
+)
 
 // FetchOptions say how a blob is fetched.
 type FetchOptions struct {
-	// Open opens the blob's bytes from an offset on. An error from it is final.
+	// Open opens the blob's bytes from an offset on. An error from it is final
+	// before the first byte.
 	Open func(ctx context.Context, from int64) (io.ReadCloser, error)
 	// Waiting is called once where another process or goroutine fetches the blob
 	// already. May be nil.
@@ -76,13 +82,15 @@ func receive(ctx context.Context, w *Writer, d image.Descriptor, o FetchOptions)
 		to = io.MultiWriter(w, o.Tee)
 	}
 	for failures := 0; ; {
-		r, err := o.Open(ctx, w.Size())
-		if err != nil {
+		before := w.Size()
+		r, err := o.Open(ctx, before)
+		if err != nil && before == 0 {
 			return err
 		}
-		before := w.Size()
-		err = copyBlob(ctx, to, io.LimitReader(r, d.Size-before+1), w, o.Advanced)
-		r.Close() // it was read only
+		if err == nil {
+			err = copyBlob(ctx, to, io.LimitReader(r, d.Size-before+1), w, o.Advanced)
+			r.Close() // it was read only
+		}
 		switch {
 		case err == nil && w.Size() >= d.Size, ctx.Err() != nil, errors.As(err, new(writeError)):
 			return err
@@ -95,7 +103,7 @@ func receive(ctx context.Context, w *Writer, d image.Descriptor, o FetchOptions)
 		if failures++; failures >= attempts {
 			return fmt.Errorf("broke off at %d of %d bytes: %w", w.Size(), d.Size, err)
 		}
-		if err := pause(ctx, time.Duration(failures)*100*time.Millisecond); err != nil {
+		if err := pause(ctx, firstPause<<failures); err != nil {
 			return err
 		}
 	}
