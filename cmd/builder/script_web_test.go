@@ -24,6 +24,7 @@ import (
 //	web start VAR DIR             sets VAR to host:port
 //	web proxy VAR HOST FAULT...   the same, in front of another server
 //	web git VAR DIR               the same, for the repositories in DIR
+//	web auth VAR HOST VALUE       a proxy that wants Authorization: VALUE
 //
 // A fault is METHOD:PATTERN:COUNT:WHAT: for as many requests as COUNT says whose
 // path fits the regular expression, the first of them after those that earlier
@@ -35,7 +36,7 @@ import (
 // $VAR.log.
 func web(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
-		ts.Fatalf("usage: web start VAR DIR | web proxy VAR HOST FAULT... | web git VAR DIR")
+		ts.Fatalf("usage: web start VAR DIR | web proxy VAR HOST FAULT... | web git VAR DIR | web auth VAR HOST VALUE")
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
@@ -50,6 +51,16 @@ func web(ts *testscript.TestScript, neg bool, args []string) {
 			Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"), Root: "/",
 			Env: []string{"GIT_PROJECT_ROOT=" + ts.MkAbs(args[2]), "GIT_HTTP_EXPORT_ALL=1", "HOME=" + ts.MkAbs(".")},
 		}
+	case "auth":
+		next := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: args[2]})
+		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != args[3] {
+				w.Header().Set("WWW-Authenticate", "Basic")
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
 	case "proxy":
 		p := &faulty{next: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: args[2]})}
 		for _, text := range args[3:] {

@@ -228,7 +228,7 @@ func (g *git) clone(ctx context.Context, dir string, r Repository, at found) err
 		}
 	}
 	if r.KeepGitDir {
-		if err := g.settle(ctx, dir, at); err != nil {
+		if err := g.settle(ctx, dir); err != nil {
 			return err
 		}
 	}
@@ -246,7 +246,11 @@ func (g *git) clone(ctx context.Context, dir string, r Repository, at found) err
 // fetch brings a commit: by itself, or, where the remote gives no commits, with
 // all that it has.
 func (g *git) fetch(ctx context.Context, dir string, at found) error {
-	_, err := g.run(ctx, dir, "fetch", "--quiet", "--no-tags", "--depth=1", "--end-of-options", "origin", at.ref)
+	spec := at.ref
+	if strings.HasPrefix(spec, "refs/") {
+		spec += ":" + spec // it is there under its name, too
+	}
+	_, err := g.run(ctx, dir, "fetch", "--quiet", "--no-tags", "--depth=1", "--update-head-ok", "--refmap=", "--end-of-options", "origin", spec)
 	if err == nil && at.ref == at.commit {
 		return nil
 	}
@@ -265,16 +269,11 @@ func (g *git) fetch(ctx context.Context, dir string, at found) error {
 
 // settle leaves a .git that is the same wherever it is made: one pack, an index
 // without states of files, no logs of when.
-func (g *git) settle(ctx context.Context, dir string, at found) error {
+func (g *git) settle(ctx context.Context, dir string) error {
 	steps := [][]string{
-		{"repack", "-q", "-a", "-d", "-f"},
+		{"repack", "-q", "-a", "-d", "-f", "-n"},
 		{"read-tree", "HEAD"},
 		{"reflog", "expire", "--expire=now", "--all"},
-	}
-	if branch, ok := strings.CutPrefix(at.ref, "refs/heads/"); ok {
-		steps = append(steps, []string{"update-ref", "refs/heads/" + branch, at.commit}, []string{"symbolic-ref", "HEAD", at.ref})
-	} else if strings.HasPrefix(at.ref, "refs/tags/") {
-		steps = append(steps, []string{"update-ref", at.ref, at.commit})
 	}
 	for _, args := range steps {
 		if _, err := g.run(ctx, dir, args...); err != nil {
@@ -313,6 +312,8 @@ func tidy(dir string, keepGitDir bool, when time.Time) error {
 		}
 		mode := fs.FileMode(0o644)
 		switch {
+		case fi.Mode().IsRegular() && fi.Mode()&0o200 == 0:
+			mode = 0o444 // git's own objects
 		case fi.IsDir(), fi.Mode().IsRegular() && fi.Mode()&0o100 != 0:
 			mode = 0o755
 		case !fi.Mode().IsRegular():

@@ -29,6 +29,7 @@ import (
 type buildFlags struct {
 	tags, buildArgs, labels, noCacheFilter   []string
 	outputs, addHosts, ulimits, contexts     []string
+	secrets, ssh                             []string
 	file, target, platform, network, shmSize string
 	iidfile, metadataFile                    string
 	noCache, push, load, quiet               bool
@@ -56,6 +57,8 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name and tag of the result, as name:tag (repeatable)")
 	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile, a path or URL (default PATH/Dockerfile); - is standard input")
 	fl.StringArrayVar(&f.contexts, "build-context", nil, "what a name stands for: NAME=PATH|URL|docker-image://IMAGE|oci-layout://PATH[:TAG]|target:STAGE")
+	fl.StringArrayVar(&f.secrets, "secret", nil, "a secret of the build, as id=ID[,src=PATH|env=NAME]")
+	fl.StringArrayVar(&f.ssh, "ssh", nil, "the SSH agent for repositories, as default[=SOCKET]")
 	fl.StringVar(&f.target, "target", "", "the stage to build (default the last)")
 	fl.StringArrayVar(&f.buildArgs, "build-arg", nil, "value of an ARG, as NAME=VALUE; NAME alone takes it from the environment")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")
@@ -101,6 +104,14 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		return err
 	}
 	plan.Contexts = named.plan
+	secrets, err := parseSecrets(f.secrets)
+	if err != nil {
+		return err
+	}
+	agent, err := parseSSH(f.ssh)
+	if err != nil {
+		return err
+	}
 	epoch, err := f.epoch()
 	if err != nil {
 		return err
@@ -134,7 +145,8 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		return err
 	}
 	view := newDisplay(f.progress.value, g.err)
-	fetch := m.newFetcher(ctx, view, nil)
+	fetch := m.newFetcher(ctx, view, secrets.lookup)
+	fetch.Agent = agent
 	if input == nil {
 		keep, _ := strconv.ParseBool(plan.BuildArgs["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])
 		if input, err = m.openElsewhere(ctx, f, contextArg, keep, fetch); err != nil {
