@@ -7,6 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"builder/internal/diag"
+	"builder/parser"
 	"builder/planner"
 )
 
@@ -68,5 +70,28 @@ func FuzzParseGit(f *testing.F) {
 			t.Errorf("%q: %q leads out", text, g.Subdir)
 		}
 		planner.Redact(text)
+	})
+}
+
+// Whatever a URL is, what is fetched from it is one file of a directory of its own.
+func FuzzURLName(f *testing.F) {
+	f.Add("https://a/b/c?d#e")
+	f.Add("https://a/%2e%2e")
+	f.Add("https://a/b%2fc")
+	f.Fuzz(func(t *testing.T, text string) {
+		recipe, err := parser.Parse(&diag.File{Name: "Dockerfile", Text: "FROM scratch\nARG U\nADD $U /\n"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		graph, _, err := planner.Plan(recipe, planner.Options{BuildArgs: map[string]string{"U": "https://" + text}}, nil)
+		if err != nil || graph == nil {
+			return
+		}
+		for _, s := range graph.Steps {
+			op, ok := s.Op.(planner.HTTP)
+			if ok && (op.Name == "" || op.Name == "." || op.Name == ".." || strings.ContainsAny(op.Name, "/\x00")) {
+				t.Errorf("%q is called %q", text, op.Name)
+			}
+		}
 	})
 }

@@ -250,7 +250,12 @@ func (g *git) fetch(ctx context.Context, dir string, at found) error {
 	if strings.HasPrefix(spec, "refs/") {
 		spec += ":" + spec // it is there under its name, too
 	}
-	_, err := g.run(ctx, dir, "fetch", "--quiet", "--no-tags", "--depth=1", "--update-head-ok", "--refmap=", "--end-of-options", "origin", spec)
+	args := []string{"fetch", "--quiet", "--no-tags", "--update-head-ok", "--refmap=", "--depth=1", "--end-of-options", "origin", spec}
+	_, err := g.run(ctx, dir, args...)
+	if err != nil && strings.Contains(err.Error(), "does not support shallow") {
+		// Files on a web server, and nothing that knows git.
+		_, err = g.run(ctx, dir, slices.Delete(args, 5, 6)...)
+	}
 	if err == nil && at.ref == at.commit {
 		return nil
 	}

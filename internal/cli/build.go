@@ -126,7 +126,11 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		}
 	}
 	var input *input
-	if !fetchesInput(f.file, contextArg) {
+	fetched, err := fetchesInput(f.file, contextArg)
+	if err != nil {
+		return err
+	}
+	if !fetched {
 		// A recipe with faults changes nothing on disk.
 		if input, err = openInput(g, f.file, contextArg); err != nil {
 			return err

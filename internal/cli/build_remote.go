@@ -55,10 +55,10 @@ func remoteContext(word string) (git planner.Git, isGit, ok bool, err error) {
 }
 
 // fetchesInput reports whether reading recipe and context takes more than this
-// machine's files.
-func fetchesInput(file, contextArg string) bool {
+// machine's files. A context that is no URL, and looks like one, is an error.
+func fetchesInput(file, contextArg string) (bool, error) {
 	_, _, remote, err := remoteContext(contextArg)
-	return contextArg == "-" || remote || err != nil || isURL(file)
+	return contextArg == "-" || remote || isURL(file), err
 }
 
 // openElsewhere reads recipe and context where one of them is not a file here.

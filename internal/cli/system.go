@@ -190,7 +190,7 @@ func newSystemPrune(g *globals) *cobra.Command {
 				}
 				var names []string
 				for _, c := range gone {
-					names = append(names, c.Content.String()[:12])
+					names = append(names, c.name())
 				}
 				g.printPruned("Deleted build cache objects:", names)
 				_, err = fmt.Fprintf(g.out, "Total reclaimed space: %s\n", byteCount(max(freed, total(gone))))
