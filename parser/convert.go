@@ -68,7 +68,7 @@ func pairs(kvs instructions.KeyValuePairs) []Pair {
 }
 
 func run(c *instructions.RunCommand, at Place) (Instruction, *diag.Error) {
-	for _, flag := range flags("RUN") {
+	for _, flag := range Flags("RUN") {
 		if slices.Contains(c.FlagsUsed, strings.TrimPrefix(flag, "--")) {
 			return nil, later(at, flag)
 		}

@@ -11,16 +11,16 @@ import (
 	"builder/internal/diag"
 )
 
-// keywords are the instructions of the language.
-func keywords() []string {
+// Keywords are the instructions of the language.
+func Keywords() []string {
 	return []string{
 		"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD",
 		"RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
 	}
 }
 
-// flags are the flags that an instruction takes.
-func flags(keyword string) []string {
+// Flags are the flags that an instruction takes, with their dashes.
+func Flags(keyword string) []string {
 	switch strings.ToUpper(keyword) {
 	case "FROM":
 		return []string{"--platform"}
@@ -42,7 +42,7 @@ func (r *reader) fault(err error, at Place) *diag.Error {
 	var unknown *instructions.UnknownInstructionError
 	if errors.As(err, &unknown) {
 		e := diag.Errorf(r.find(at.Span.Start.Line, unknown.Instruction), "unknown instruction %q", unknown.Instruction)
-		if near := diag.Nearest(strings.ToUpper(unknown.Instruction), keywords()); near != "" {
+		if near := diag.Nearest(strings.ToUpper(unknown.Instruction), Keywords()); near != "" {
 			return e.WithHint("did you mean %q?", near)
 		}
 		return e
@@ -96,7 +96,7 @@ func printable(text string) string {
 
 func unknownFlag(flag string, at Place) *diag.Error {
 	e := diag.Errorf(at.Find(flag), "unknown flag %q", flag)
-	known := flags(at.Keyword)
+	known := Flags(at.Keyword)
 	switch near := diag.Nearest(flag, known); {
 	case near != "":
 		return e.WithHint("did you mean %q?", near)
