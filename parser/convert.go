@@ -1,7 +1,6 @@
 package parser
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -68,12 +67,19 @@ func pairs(kvs instructions.KeyValuePairs) []Pair {
 }
 
 func run(c *instructions.RunCommand, at Place) (Instruction, *diag.Error) {
-	for _, flag := range Flags("RUN") {
-		if slices.Contains(c.FlagsUsed, strings.TrimPrefix(flag, "--")) {
+	r := &Run{Place: at, Args: c.CmdLine, Shell: c.PrependShell}
+	if len(c.FlagsUsed) > 0 {
+		r.flags = &runFlags{command: c}
+	}
+	for _, m := range instructions.GetMounts(c) {
+		r.from = append(r.from, m.From)
+	}
+	// Each goes from here when the planner carries it out.
+	for _, flag := range []string{"--mount", "--network", "--security", "--device"} {
+		if r.HasFlag(flag) {
 			return nil, later(at, flag)
 		}
 	}
-	r := &Run{Place: at, Args: c.CmdLine, Shell: c.PrependShell}
 	if len(c.Files) == 0 {
 		return r, nil
 	}

@@ -76,7 +76,7 @@ func show(b *strings.Builder, in Instruction) {
 	fmt.Fprintf(b, "%s %s", extent(in.Source().Span), in.Source().Keyword)
 	v := reflect.ValueOf(in).Elem()
 	for i := range v.NumField() {
-		if f := v.Type().Field(i); f.Name != "Place" && !v.Field(i).IsZero() {
+		if f := v.Type().Field(i); f.Name != "Place" && f.IsExported() && !v.Field(i).IsZero() {
 			text, err := json.Marshal(v.Field(i).Interface())
 			fmt.Fprintf(b, " %s=%s", f.Name, text)
 			if err != nil {

@@ -44,7 +44,11 @@ func (p *Place) Source() *Place { return p }
 // Find returns the span of the first occurrence of word in the instruction
 // after its keyword, or the whole instruction where word does not occur on one
 // line. It is for messages.
-func (p *Place) Find(word string) diag.Span {
+func (p *Place) Find(word string) diag.Span { return p.findNth(word, 0) }
+
+// findNth is Find for another than the first occurrence: n counts from 0, on
+// all lines.
+func (p *Place) findNth(word string, n int) diag.Span {
 	if p.Span.File == nil || word == "" {
 		return p.Span
 	}
@@ -61,9 +65,16 @@ func (p *Place) Find(word string) diag.Span {
 		if line == p.Span.Start.Line {
 			from = min(p.Span.Start.Column-1+len(p.Keyword), len(text))
 		}
-		if i := strings.Index(text[from:], word); i >= 0 && !strings.Contains(word, "\n") {
+		for !strings.Contains(word, "\n") {
+			i := strings.Index(text[from:], word)
+			if i < 0 {
+				break
+			}
 			column := from + i + 1
-			return diag.Span{File: p.Span.File, Start: diag.Pos{Line: line, Column: column}, End: diag.Pos{Line: line, Column: column + len(word)}}
+			if n--; n < 0 {
+				return diag.Span{File: p.Span.File, Start: diag.Pos{Line: line, Column: column}, End: diag.Pos{Line: line, Column: column + len(word)}}
+			}
+			from += i + len(word)
 		}
 	}
 	return p.Span
@@ -127,6 +138,9 @@ type Run struct {
 	Script *Heredoc
 	// Summary stands for the heredoc in names: its first line.
 	Summary string
+
+	flags *runFlags
+	from  []string // of each mount, as written
 }
 
 // Heredoc is text in a recipe that stands for a file.

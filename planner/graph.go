@@ -104,7 +104,8 @@ type Git struct {
 	keepGiven bool // KeepGitDir comes from the URL
 }
 
-// Exec runs a process. Inputs[0] is its root, whose changes are its layer.
+// Exec runs a process. Inputs[0] is its root, whose changes are its layer; the
+// others are what its mounts show.
 type Exec struct {
 	Args []string
 	Env  []string // in order, without duplicates; PATH is there, HOME is the executor's
@@ -113,6 +114,7 @@ type Exec struct {
 	User     string // as in the config: name, uid, name:group, …; empty is root
 	Dir      string // absolute
 	Files    []File // shown to the process read-only, not part of the layer
+	Mounts   []Mount
 	Network  Network
 	Hosts    []Host
 	Hostname string

@@ -265,6 +265,7 @@ func (e encoder) exec(op Exec) {
 	e.list(op.Env...)
 	e.list(op.User, op.Dir, op.Hostname)
 	e.files(op.Files)
+	e.mounts(op.Mounts)
 	e.number(int(op.Network))
 	e.number(int(op.ShmSize))
 	e.number(len(op.Hosts))

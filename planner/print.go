@@ -85,6 +85,7 @@ func (w *printer) exec(s *Step, op Exec) {
 	w.option("user", op.User)
 	w.option("dir", op.Dir)
 	w.files(op.Files)
+	w.mounts(s, op.Mounts)
 	switch op.Network {
 	case NetworkNone:
 		w.option("network", "none")
