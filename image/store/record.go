@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,7 +43,11 @@ type Record struct {
 	Annotations map[string]string `json:",omitempty"`
 	// Manifests are the manifests by which registries and archives know the image.
 	Manifests []image.Digest `json:",omitempty"`
-	Origin    Origin
+	// Received are the layers' blobs by manifest or index, where they are others
+	// than those of Layers: one image may be packed in more than one way. What a
+	// name stands for must not depend on which of them arrived first.
+	Received map[image.Digest][]image.Descriptor `json:",omitempty"`
+	Origin   Origin
 	// Source is the reference that the image was pulled from, in full with its
 	// digest: what cannot be fetched again is worth more.
 	Source string `json:",omitempty"`
@@ -119,7 +124,58 @@ func (s *Store) add(ctx context.Context, r Record, config []byte) (Record, error
 	if known {
 		r = merge(old, r)
 	}
+	r.Received = others(r.Received, r.Layers)
 	return r, s.writeRecord(r)
+}
+
+// others returns the lists of blobs that are not those of the layers.
+func others(received map[image.Digest][]image.Descriptor, layers []image.Layer) map[image.Digest][]image.Descriptor {
+	var kept map[image.Digest][]image.Descriptor
+	for manifest, blobs := range received {
+		if len(blobs) != len(layers) || !slices.ContainsFunc(layers, image.Layer.Foreign) {
+			continue
+		}
+		for i, l := range layers {
+			if l.Foreign() && (l.Blob == nil || l.Blob.Digest != blobs[i].Digest) {
+				if kept == nil {
+					kept = map[image.Digest][]image.Descriptor{}
+				}
+				kept[manifest] = blobs
+				break
+			}
+		}
+	}
+	return kept
+}
+
+// received are the layers once more, each with the blobs that other manifests
+// list for it.
+func (r Record) received() []image.Layer {
+	var layers []image.Layer
+	for _, blobs := range r.Received {
+		for i := range blobs {
+			if i < len(r.Layers) {
+				layers = append(layers, image.Layer{DiffID: r.Layers[i].DiffID, Blob: &blobs[i]})
+			}
+		}
+	}
+	return layers
+}
+
+// as returns the record as a manifest or an index names it: with the blobs that
+// it lists.
+func (r Record) as(manifest image.Digest) Record {
+	blobs := r.Received[manifest]
+	if len(blobs) != len(r.Layers) {
+		return r
+	}
+	r.Layers = slices.Clone(r.Layers)
+	for i := range r.Layers {
+		if r.Layers[i].Foreign() {
+			r.Layers[i].Blob = &blobs[i]
+		}
+	}
+	return r
 }
 
 // merge joins what is known of one image from two sides.
@@ -137,6 +193,12 @@ func merge(old, r Record) Record {
 	r.Manifests = append(slices.Clone(old.Manifests), r.Manifests...)
 	slices.Sort(r.Manifests)
 	r.Manifests = slices.Compact(r.Manifests)
+	received := maps.Clone(old.Received)
+	if received == nil {
+		received = map[image.Digest][]image.Descriptor{}
+	}
+	maps.Copy(received, r.Received)
+	r.Received = received
 	if old.Origin == FromRecipe {
 		r.Origin = old.Origin
 	}

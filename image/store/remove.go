@@ -155,7 +155,7 @@ func (s *Store) delete(ctx context.Context, id image.Digest) (layers []image.Lay
 	}
 	layers, err = s.unused(r.Layers)
 	if err == nil {
-		err = s.collect(layers)
+		err = s.collect(append(layers[:len(layers):len(layers)], r.received()...))
 	}
 	if err != nil {
 		return nil, true, fmt.Errorf("delete image %s: %w", id, err)

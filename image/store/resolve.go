@@ -92,7 +92,11 @@ func (s *Store) findName(ref image.Reference, want image.Platform) (Found, bool,
 			return Found{}, false, fmt.Errorf("find %s: %w", ref.Familiar(), err)
 		}
 		if ok && (match || slices.Contains(r.Manifests, ref.Digest())) {
-			found = append(found, Found{Record: r, Name: n})
+			manifest := n.Manifest
+			if ref.Digest() != "" {
+				manifest = ref.Digest()
+			}
+			found = append(found, Found{Record: r.as(manifest), Name: n})
 		}
 	}
 	if len(found) == 0 {
@@ -130,7 +134,7 @@ func (s *Store) findDigest(d image.Digest, text string) (Found, error) {
 	}
 	for _, r := range records {
 		if slices.Contains(r.Manifests, d) {
-			return Found{Record: r}, nil
+			return Found{Record: r.as(d)}, nil
 		}
 	}
 	return Found{}, fmt.Errorf("no such image: %s: %w", text, ErrNotFound)

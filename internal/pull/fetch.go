@@ -45,7 +45,8 @@ func (p *Puller) ask(ctx context.Context, ref image.Reference, platform image.Pl
 	}
 	rec := store.Record{
 		ID: r.ID(), Platform: c.Platform(), Layers: layers, Manifests: []image.Digest{r.Manifest.Digest},
-		Origin: store.FromPull, Source: pinned.String(), Made: time.Now(),
+		Received: map[image.Digest][]image.Descriptor{r.Digest: r.Layers, r.Manifest.Digest: r.Layers},
+		Origin:   store.FromPull, Source: pinned.String(), Made: time.Now(),
 	}
 	name := ref
 	if ref.Digest() != "" {
