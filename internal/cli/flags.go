@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"builder/internal/diag"
 	"builder/planner"
@@ -17,12 +18,12 @@ func usage(format string, args ...any) *diag.Error {
 
 // parseBytes reads a size as docker writes it: 64m, 1.5gb, 1024.
 func parseBytes(flag, text string) (int64, error) {
-	number := strings.TrimRight(strings.ToLower(text), "bkmgtpi ")
-	unit := strings.TrimSpace(strings.ToLower(text[len(number):]))
+	number := strings.TrimRight(text, "bkmgtpiBKMGTPI ")
+	unit := strings.ToLower(strings.TrimSpace(text[len(number):]))
 	unit = strings.TrimSuffix(strings.TrimSuffix(unit, "b"), "i")
 	shift, ok := map[string]uint{"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}[unit]
 	value, err := strconv.ParseFloat(number, 64)
-	if err != nil || !ok || value < 0 || value*float64(int64(1)<<shift) > 1<<62 {
+	if err != nil || !ok || !(value >= 0) || value*float64(int64(1)<<shift) > 1<<62 {
 		return 0, usage("%s: %q is not a size", flag, text).WithHint("write a number and a unit, such as 64m or 1g")
 	}
 	return int64(value * float64(int64(1)<<shift)), nil
@@ -35,7 +36,7 @@ func parseHost(text string) (planner.Host, error) {
 		name, ip, ok = strings.Cut(text, ":")
 	}
 	ip = strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]")
-	if !ok || name == "" {
+	if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
 		return planner.Host{}, usage("--add-host: %q is not a host and an address", text).WithHint("write --add-host name:192.0.2.1")
 	}
 	if ip == "host-gateway" {
