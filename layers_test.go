@@ -54,6 +54,8 @@ var layers = map[string]string{
 	".":               "parser planner executor cache snapshot image internal/depot internal/progress internal/diag",
 	"internal/bench":  "",
 	"internal/nofile": "",
+
+	"internal/sshagent": "",
 	"internal/cli":    "*",
 	"cmd/builder":     "internal/cli executor/sandbox",
 }

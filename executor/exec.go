@@ -20,6 +20,11 @@ import (
 // exec runs a process in a writable copy of its root and makes a layer of what
 // it changed.
 func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image.ContentDigest, err error) {
+	shown := &shown{run: r, work: w}
+	defer func() { err = errors.Join(err, shown.close(context.WithoutCancel(ctx))) }()
+	if err := shown.open(ctx, op); err != nil {
+		return content, err
+	}
 	if _, err := r.fetch(ctx, w.ref); err != nil {
 		return content, err
 	}
@@ -37,7 +42,7 @@ func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image
 			err = errors.Join(err, r.Snapshots.Discard(context.WithoutCancel(ctx), active))
 		}
 	}()
-	if err := r.process(ctx, w, op, active); err != nil {
+	if err := r.process(ctx, w, op, active, shown); err != nil {
 		return content, err
 	}
 	ix, err := r.Depot.Scan(ctx, w.root.chain, w.root.base, active)
@@ -70,18 +75,19 @@ func (r *run) retell(ctx context.Context, w *work, ix *layer.Index, active snaps
 }
 
 // process runs the step's process to its end.
-func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snapshot.Active) error {
+func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snapshot.Active, shown *shown) error {
 	log := newStepLog(r, r.vertex(w.ref), filepath.Join(r.Logs, w.wide.Key().String()+".log"))
 	err := r.Sandbox.Run(ctx, &sandbox.Spec{
 		Root:     root(active.Mount()),
 		Args:     op.Args,
-		Env:      append(slices.Clone(op.Env), op.ProxyEnv...),
+		Env:      slices.Concat(op.Env, op.ProxyEnv, shown.env),
 		Dir:      op.Dir,
 		User:     op.User,
 		Hostname: op.Hostname,
 		Hosts:    hosts(op.Hosts),
 		Network:  network(op.Network),
 		Files:    files(op.Files),
+		Mounts:   shown.mounts,
 		ShmSize:  op.ShmSize,
 		Rlimits:  rlimits(op.Ulimits),
 		Stdout:   log.stream(progress.Stdout),

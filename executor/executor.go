@@ -3,6 +3,8 @@ package executor
 import (
 	"context"
 	"fmt"
+	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +44,17 @@ type Fetcher interface {
 	Git(ctx context.Context, op planner.Git, v progress.Vertex) (*source.Context, error)
 }
 
+// Grants are what the user of a build lends to its steps. They can be used by many
+// goroutines.
+type Grants interface {
+	// Secret returns the value of a secret; ok is false where the build has none of
+	// that name.
+	Secret(id string) (value []byte, ok bool, err error)
+	// Agent returns what answers the connections to an SSH agent, and closes them; ok is false where the
+	// build has none of that name.
+	Agent(id string) (serve func(context.Context, net.Conn), ok bool)
+}
+
 // Options are what a run needs.
 type Options struct {
 	Cache     *cache.Cache
@@ -51,6 +64,7 @@ type Options struct {
 	Bases     Bases
 	Contexts  Contexts
 	Fetcher   Fetcher
+	Grants    Grants
 	Progress  progress.Sink
 	// Jobs is how many steps run at a time; at least 1.
 	Jobs int
@@ -281,7 +295,10 @@ func (r *run) runs(ref planner.StepRef) bool {
 	base := r.bottom(ref)
 	for i := range r.graph.Steps {
 		s := &r.graph.Steps[i]
-		if _, ok := s.Op.(planner.Exec); ok && len(s.Inputs) > 0 && s.Inputs[0] != planner.None && r.bottom(s.Inputs[0]) == base {
+		if _, ok := s.Op.(planner.Exec); !ok {
+			continue
+		}
+		if slices.ContainsFunc(s.Inputs, func(in planner.StepRef) bool { return in != planner.None && r.bottom(in) == base }) {
 			return true
 		}
 	}

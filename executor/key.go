@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"builder/cache"
 	"builder/image"
@@ -44,8 +45,9 @@ func (p *parts) selections(ops []planner.Copy, chosen []*selected) {
 	}
 }
 
-// execParts is everything that a process can see of its making.
-func execParts(op planner.Exec, root []image.ContentDigest) cache.Parts {
+// execParts is everything that a process can see of its making. shown says what
+// mount i shows.
+func execParts(op planner.Exec, root []image.ContentDigest, shown func(p *parts, i int)) cache.Parts {
 	var p parts
 	p.add("op", "exec")
 	p.add("sandbox", sandboxVersion)
@@ -69,7 +71,45 @@ func execParts(op planner.Exec, root []image.ContentDigest) cache.Parts {
 	for _, u := range op.Ulimits {
 		p.add("ulimit", fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard))
 	}
+	for i, m := range op.Mounts {
+		p.mount(m)
+		if m.Input > 0 {
+			shown(&p, i)
+		}
+	}
 	return cache.Parts(p)
+}
+
+// mount adds what is known of a mount without looking at what it shows. What a cache
+// holds is not in a key, and its name is only where nobody has chosen it, as with
+// BuildKit: then a namespace of its own is a new beginning. Of a secret and an agent
+// there is what the recipe says, and no value.
+func (p *parts) mount(m planner.Mount) {
+	p.add("mount", m.Type.String())
+	p.add("mount.target", m.Target)
+	p.add("mount.readonly", strconv.FormatBool(m.ReadOnly))
+	switch m.Type {
+	case planner.MountBind:
+	case planner.MountCache:
+		_, name, _ := strings.Cut(m.ID, "/")
+		if name == m.Target && m.Sharing == planner.SharingShared {
+			p.add("mount.id", m.ID)
+		}
+		if m.Input == 0 {
+			p.add("mount.source", m.Source)
+		}
+	case planner.MountTmpfs:
+		p.add("mount.size", strconv.FormatInt(m.Size, 10))
+	case planner.MountSecret, planner.MountSSH:
+		p.add("mount.id", m.ID)
+		p.add("mount.required", strconv.FormatBool(m.Required))
+	}
+	if m.Env != nil {
+		p.add("mount.env", *m.Env)
+	}
+	if m.Owner != nil {
+		p.add("mount.owner", m.Owner.String())
+	}
 }
 
 // sandboxVersion changes when what a step sees changes in a way that can change

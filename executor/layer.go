@@ -170,8 +170,7 @@ func (r *run) work(ctx context.Context, ref planner.StepRef, attempt int) (*work
 	w := &work{ref: ref, step: s, root: r.input(s, 0)}
 	switch op := s.Op.(type) {
 	case planner.Exec:
-		w.wide = execParts(op, w.root.chain)
-		w.build = func(ctx context.Context) (image.ContentDigest, error) { return r.exec(ctx, w, op) }
+		r.execWork(w, op)
 	case planner.Mkdir:
 		w.wide = mkdirParts(op, w.root.chain)
 		w.build = func(ctx context.Context) (image.ContentDigest, error) { return r.mkdir(ctx, w, op) }

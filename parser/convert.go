@@ -75,7 +75,7 @@ func run(c *instructions.RunCommand, at Place) (Instruction, *diag.Error) {
 		r.from = append(r.from, m.From)
 	}
 	// Each goes from here when the planner carries it out.
-	for _, flag := range []string{"--mount", "--network", "--security", "--device"} {
+	for _, flag := range []string{"--network", "--security", "--device"} {
 		if r.HasFlag(flag) {
 			return nil, later(at, flag)
 		}

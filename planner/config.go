@@ -42,7 +42,7 @@ func clone(c image.Config) image.Config {
 func (p *plan) do(s *stage, c command) error {
 	switch in := c.Instruction.(type) {
 	case *parser.Run:
-		return p.runStep(s, in, c.trigger)
+		return p.runStep(s, in, c.mounts, c.trigger)
 	case *parser.Copy:
 		return p.copyStep(s, in, c.from, c.trigger)
 	case *parser.Workdir:

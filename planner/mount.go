@@ -42,8 +42,7 @@ func (s Sharing) String() string { return [...]string{"shared", "private", "lock
 // the layer it makes.
 type Mount struct {
 	Type MountType
-	// Target is absolute and clean; empty for an agent that is to be where the
-	// executor puts it, and for a secret that is a variable only.
+	// Target is absolute and clean; empty for a secret that is a variable only.
 	Target string
 	// Input is which of the step's inputs a bind shows, or a cache begins with; 0 is none.
 	Input int

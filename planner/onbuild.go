@@ -35,7 +35,7 @@ func (p *plan) triggers(s *stage) (more bool, err error) {
 		if err := p.source(s, &added[i]); err != nil {
 			return false, err
 		}
-		more = more || added[i].from != nil
+		more = more || added[i].from != nil || len(added[i].mounts) > 0
 	}
 	s.commands = slices.Concat(added, s.commands)
 	s.steps += len(added)

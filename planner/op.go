@@ -29,7 +29,7 @@ func (p *plan) step(s Step) StepRef {
 }
 
 // runStep plans RUN.
-func (p *plan) runStep(s *stage, r *parser.Run, trigger bool) error {
+func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) error {
 	text, args := r.Text, r.Args
 	if r.Summary != "" {
 		text += " (" + r.Summary + ")"
@@ -45,15 +45,19 @@ func (p *plan) runStep(s *stage, r *parser.Run, trigger bool) error {
 	if len(args) == 0 {
 		return diag.Errorf(r.Span, "RUN has no command").WithHint("give at least the program to run")
 	}
+	mounts, err := p.runMounts(s, r, from)
+	if err != nil {
+		return err
+	}
 	name := *p.lex
 	name.RawQuotes, name.RawEscapes, name.SkipUnsetEnv = true, true, true
 	op := Exec{
-		Args: args, Env: s.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files,
+		Args: args, Env: mounts.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files, Mounts: mounts.order(),
 		Network: p.Network, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Platform: s.platform,
 	}
 	s.root = p.step(Step{
-		Op: op, Inputs: []StepRef{s.root}, Span: r.Span, Stage: s.id, NoCache: s.noCache,
-		Name: p.name(s, upper(replaced(&name, text, s.env)), trigger),
+		Op: op, Inputs: append([]StepRef{s.root}, mounts.inputs...), Span: r.Span, Stage: s.id, NoCache: s.noCache,
+		Name: p.name(s, upper(replaced(&name, text, mounts.shown())), trigger),
 	})
 	s.layer("mount / from exec " + strings.Join(args, " "))
 	s.commit("RUN "+s.runText(args)+" # buildkit", true)

@@ -119,6 +119,9 @@ type plan struct {
 	global env // ARGs before the first FROM, and the platforms
 	proxy  []string
 	epoch  *time.Time
+	// cacheNamespace keeps the caches that RUN mounts from those of the same name of
+	// other builds.
+	cacheNamespace string
 
 	stages  []*stage
 	byName  map[string]*stage
@@ -159,6 +162,7 @@ func newPlan(r *parser.Recipe, o Options, pins Pins) (*plan, error) {
 		return nil, diag.Errorf(diag.Span{File: r.File}, "dockerfile contains no stages to build")
 	}
 	p.proxy = proxyEnv(p.BuildArgs)
+	p.cacheNamespace = p.BuildArgs["BUILDKIT_CACHE_MOUNT_NS"]
 	if err := p.globals(); err != nil {
 		return nil, err
 	}

@@ -68,7 +68,8 @@ type argument struct {
 type command struct {
 	parser.Instruction
 	from    *stage
-	trigger bool // from the base's ONBUILD
+	mounts  []*stage // what each mount of a RUN shows; nil for none
+	trigger bool     // from the base's ONBUILD
 }
 
 // dependency is a stage that another copies from.
@@ -210,12 +211,35 @@ func (p *plan) link() error {
 	return nil
 }
 
-// source finds the stage or image that c, an instruction of s, copies from.
+// source finds the stages or images that c, an instruction of s, copies from or mounts.
 func (p *plan) source(s *stage, c *command) error {
-	in, ok := c.Instruction.(*parser.Copy)
-	if !ok || in.From == "" {
-		return nil
+	switch in := c.Instruction.(type) {
+	case *parser.Copy:
+		if in.From == "" {
+			return nil
+		}
+		return p.copySource(s, c, in)
+	case *parser.Run:
+		for i, from := range in.MountsFrom() {
+			if from == "" {
+				c.mounts = append(c.mounts, nil)
+				continue
+			}
+			place := in.Place
+			place.Span = in.MountSpan(i)
+			on, err := p.fromName(from, &in.Place, place.Find(from))
+			if err != nil {
+				return err
+			}
+			c.mounts = append(c.mounts, on)
+			s.deps = append(s.deps, dependency{on: on, at: &in.Place})
+		}
 	}
+	return nil
+}
+
+// copySource finds the stage or image that a COPY copies from.
+func (p *plan) copySource(s *stage, c *command, in *parser.Copy) error {
 	word, err := p.word(in.From, env{}, &in.Place)
 	if err != nil {
 		return err
@@ -229,19 +253,29 @@ func (p *plan) source(s *stage, c *command) error {
 			return diag.Errorf(in.FindFlag("--from", in.From), "invalid stage index %d", number).WithHint("stages are counted from 0")
 		}
 		c.from = p.stages[number]
-	} else if c.from, ok = p.byName[strings.ToLower(in.From)]; !ok {
-		c.from = &stage{Place: in.Place, at: in.FindFlag("--from", in.From), ref: in.From, id: in.From, loose: true, source: None}
-		c.from.root = None
-		p.add(c.from)
-		if err := p.override(c.from, in.From); err != nil {
-			return err
-		}
-		if c.from.base != nil {
-			c.from = c.from.base // a stage by another name
-		}
+	} else if c.from, err = p.fromName(in.From, &in.Place, in.FindFlag("--from", in.From)); err != nil {
+		return err
 	}
 	s.deps = append(s.deps, dependency{on: c.from, at: &in.Place})
 	return nil
+}
+
+// fromName returns the stage of that name, or one for the image or the named
+// context that it is.
+func (p *plan) fromName(name string, place *parser.Place, at diag.Span) (*stage, error) {
+	if s, ok := p.byName[strings.ToLower(name)]; ok {
+		return s, nil
+	}
+	s := &stage{Place: *place, at: at, ref: name, id: name, loose: true, source: None}
+	s.root = None
+	p.add(s)
+	if err := p.override(s, name); err != nil {
+		return nil, err
+	}
+	if s.base != nil {
+		return s.base, nil // a stage by another name
+	}
+	return s, nil
 }
 
 // circles refuses stages that copy from each other.

@@ -18,6 +18,9 @@ func (s *Selection) Digest() [sha256.Size]byte {
 	w := fieldWriter{buf: make([]byte, 0, 1<<16)}
 	h := sha256.New()
 	w.text(selectionVersion)
+	if s.shown {
+		w.text("shown")
+	}
 	for _, m := range s.matches {
 		s.writeMatch(&w, m, func() {
 			h.Write(w.buf)
@@ -35,11 +38,16 @@ func (s *Selection) writeMatch(w *fieldWriter, m match, flush func()) {
 	groups := map[linkKey]int{}
 	if first.Type != layer.Dir {
 		w.text("file")
-		w.text(m.name)
+		if !s.shown {
+			w.text(m.name)
+		}
 		s.writeEntry(w, first, groups, 0)
 		return
 	}
 	w.text("directory")
+	if s.shown {
+		s.writeEntry(w, first, groups, 0)
+	}
 	// A directory is copied into one that is made for it, or that is there: its
 	// own metadata stays behind.
 	for i := m.start + 1; i < m.end; i++ {

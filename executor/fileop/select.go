@@ -33,6 +33,7 @@ type Selection struct {
 	layers  func(string) (int, bool)
 	modes   bool   // the source's modes flow into the result
 	heredoc []byte // of a selection that is a file from the recipe
+	shown   bool   // where it lies, and not copied: a directory's own metadata counts, a file's name does not
 }
 
 // match is one path that a pattern matched.
@@ -80,6 +81,17 @@ func Select(op planner.Copy, src layer.View) (*Selection, error) {
 		e, ok := src.Lookup(key.path)
 		s.links[key] = ok && e.Type == layer.File && s.layer(key.path) == key.layer
 	}
+	return s, nil
+}
+
+// SelectShown selects what a process sees of a tree to which path is mounted.
+// Links on the way are followed. A missing path is a [*NotFoundError].
+func SelectShown(path string, src layer.View) (*Selection, error) {
+	s, err := Select(planner.Copy{Sources: []string{path}, Literal: true}, src)
+	if err != nil {
+		return nil, err
+	}
+	s.shown = true
 	return s, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -73,29 +72,49 @@ func (b *builder) prepareDev() error {
 
 // mountAt has mount attached at point, which is target for the step.
 func (b *builder) mountAt(mount, point *os.File, target string) {
-	b.attached = append(b.attached, attachment{mount, b.keep(point), target})
+	b.attached = append(b.attached, &attachment{mount: mount, point: b.keep(point), target: target})
 }
 
-// place returns where a mount at target has to be attached: in the root, or in
-// the mount that covers that part of it.
-func (b *builder) place(target string, dir bool) (*os.File, error) {
-	target = path.Clean("/" + target)
+// place finds where the mount a has to be attached: in the root, or in the mount
+// that covers that part of it.
+func (b *builder) place(a *attachment, dir bool) error {
+	target := a.target
 	for _, name := range []string{"/proc", "/sys"} {
 		if below(target, name) {
-			return nil, fmt.Errorf("nothing can be mounted in %s", name)
+			return fmt.Errorf("nothing can be mounted in %s", name)
 		}
 	}
 	if target == "/" {
-		return nil, errors.New("nothing can be mounted on the root")
+		return errors.New("nothing can be mounted on the root")
 	}
 	// The mount that was made last is the one on top.
-	for _, a := range slices.Backward(b.attached) {
-		if below(target, a.target) {
-			in := &root{dir: a.mount}
-			return in.mountPoint(target[len(a.target):], dir)
+	for _, on := range slices.Backward(b.attached) {
+		if !below(target, on.target) {
+			continue
 		}
+		in := &root{dir: on.dir()}
+		point, err := in.mountPoint(target[len(on.target):], dir)
+		if on.lasting {
+			b.root.stubs = append(b.root.stubs, in.stubs...)
+		} else {
+			err = errors.Join(err, in.forget())
+		}
+		if err != nil {
+			return err
+		}
+		if on.pick == nil {
+			a.point = b.keep(point)
+			return nil
+		}
+		a.on, a.below, on.host = on, target[len(on.target):], true
+		return point.Close()
 	}
-	return b.root.mountPoint(target, dir)
+	point, err := b.root.mountPoint(target, dir)
+	if err != nil {
+		return err
+	}
+	a.point = b.keep(point)
+	return nil
 }
 
 // below reports whether the path name is dir or below it.
@@ -201,80 +220,10 @@ func (b *builder) prepareFiles() error {
 		if i < len(files) {
 			attrs |= quiet // the caller's files may be programs
 		}
-		if err := b.bind(name, f.Path, attrs); err != nil {
+		if err := b.bind(Mount{Source: name, Target: f.Path}, attrs); err != nil {
 			return fmt.Errorf("show file at %s: %w", f.Path, err)
 		}
 	}
-	return nil
-}
-
-// prepareMounts makes the mounts that the caller asked for.
-func (b *builder) prepareMounts() error {
-	for _, m := range b.spec.Mounts {
-		err := error(nil)
-		switch {
-		case m.Source == "":
-			err = b.tmpfs(m)
-		case m.ReadOnly:
-			err = b.bind(m.Source, m.Target, unix.MOUNT_ATTR_RDONLY)
-		default:
-			err = b.bind(m.Source, m.Target, 0)
-		}
-		if err != nil {
-			return fmt.Errorf("mount at %s: %w", m.Target, err)
-		}
-	}
-	return nil
-}
-
-// bind shows what stands at source on the host at target in the root, with
-// attributes added.
-func (b *builder) bind(source, target string, attrs uint64) error {
-	mount, err := sys.CloneMountTree(source)
-	if err != nil {
-		return err
-	}
-	b.keep(mount)
-	if attrs != 0 {
-		if err := sys.SetMount(mount, attrs, true); err != nil {
-			return err
-		}
-	}
-	info, err := mount.Stat()
-	if err != nil {
-		return err
-	}
-	point, err := b.place(target, info.IsDir())
-	if err != nil {
-		return err
-	}
-	b.mountAt(mount, point, path.Clean("/"+target))
-	return nil
-}
-
-func (b *builder) tmpfs(m Mount) error {
-	mode := m.Mode
-	if mode == 0 {
-		mode = 0o1777
-	}
-	options := []sys.Option{{Name: "mode", Value: strconv.FormatUint(uint64(mode), 8)}}
-	if m.Size != 0 {
-		options = append(options, sys.Option{Name: "size", Value: strconv.FormatInt(m.Size, 10)})
-	}
-	attrs := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
-	if m.ReadOnly {
-		attrs |= unix.MOUNT_ATTR_RDONLY
-	}
-	mount, err := sys.OpenFS("tmpfs", attrs, options...)
-	if err != nil {
-		return err
-	}
-	b.keep(mount)
-	point, err := b.place(m.Target, true)
-	if err != nil {
-		return err
-	}
-	b.mountAt(mount, point, path.Clean("/"+m.Target))
 	return nil
 }
 
@@ -302,16 +251,6 @@ func (b *builder) newFS(fstype string, attrs int) arg {
 // move attaches a mount at a place.
 func (b *builder) move(label string, mount, point arg) {
 	b.call(label, unix.SYS_MOVE_MOUNT, mount, b.str(""), point, b.str(""), num(moveByDescriptors))
-}
-
-// attach puts all mounts into their places, in order.
-func (b *builder) attach() {
-	for i, a := range b.attached {
-		b.move("mount at "+a.target, b.file(a.mount), b.file(a.point))
-		if i == 0 { // /dev
-			b.move("mount at /dev/mqueue", b.newFS("mqueue", quiet), b.file(b.mqueue))
-		}
-	}
 }
 
 // mask is a path of the kernel's that a step must not read.

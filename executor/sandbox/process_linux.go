@@ -16,6 +16,7 @@ import (
 type Process struct {
 	process *os.Process
 	root    *root
+	sockets []*socket
 	master  *os.File
 	copies  sync.WaitGroup
 	copyErr [2]error
@@ -54,6 +55,7 @@ func (s *Sandbox) Start(ctx context.Context, spec *Spec) (_ *Process, err error)
 		if b.root != nil {
 			err = errors.Join(err, b.root.close())
 		}
+		err = errors.Join(err, closeSockets(b.sockets))
 		if b.master != nil {
 			err = errors.Join(err, b.master.Close())
 		}
@@ -77,7 +79,8 @@ func (s *Sandbox) Start(ctx context.Context, spec *Spec) (_ *Process, err error)
 		_, werr := p.process.Wait()
 		return nil, errors.Join(err, werr)
 	}
-	p.root, p.master = b.root, b.master
+	p.root, p.master, p.sockets = b.root, b.master, b.sockets
+	b.sockets = nil
 	p.stopped = context.AfterFunc(ctx, p.kill)
 	if len(p.root.stubs) == 0 {
 		// Nothing to clean up: let go of the root, so that it ends with the process.
@@ -104,7 +107,7 @@ func (p *Process) Wait() error {
 	state, err := p.process.Wait()
 	cancelled := !p.stopped()
 	p.copies.Wait()
-	errs := []error{err, p.copyErr[0], p.copyErr[1]}
+	errs := []error{err, p.copyErr[0], p.copyErr[1], closeSockets(p.sockets)}
 	if p.root != nil {
 		errs = append(errs, p.root.close())
 	}

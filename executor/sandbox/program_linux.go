@@ -70,6 +70,7 @@ type program struct {
 	pointers []int
 	files    []*os.File
 	slots    uint64
+	free     []uint64 // slots that can be used again
 	// execs are the calls that execute the command: index into ops → its path.
 	execs map[int]string
 	// execAt is the first call that has to do with executing the command called name.
@@ -102,8 +103,16 @@ func (p *program) call(label string, nr uintptr, args ...arg) *op {
 	return &p.ops[len(p.ops)-1]
 }
 
+// release makes the slot of an argument free for others.
+func (p *program) release(a arg) { p.free = append(p.free, a.value) }
+
 // slot makes the result of o an argument for later calls.
 func (p *program) slot(o *op) arg {
+	if last := len(p.free) - 1; last >= 0 {
+		o.out = p.free[last]
+		p.free = p.free[:last]
+		return arg{inSlot, o.out}
+	}
 	if p.slots == maxSlots {
 		panic("sandbox: program has too many slots")
 	}

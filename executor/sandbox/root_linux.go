@@ -127,14 +127,14 @@ func (r *root) own(name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := wantDir(f, "/"+name, true); err != nil {
-		return nil, errors.Join(err, f.Close())
+	if err := wantDir(f, true); err != nil {
+		return nil, errors.Join(fmt.Errorf("mount at /%s: %w", name, err), f.Close())
 	}
 	return f, nil
 }
 
 // wantDir fails if f is a directory and should not be, or the other way round.
-func wantDir(f *os.File, path string, dir bool) error {
+func wantDir(f *os.File, dir bool) error {
 	info, err := f.Stat()
 	switch {
 	case err != nil:
@@ -142,9 +142,9 @@ func wantDir(f *os.File, path string, dir bool) error {
 	case info.IsDir() == dir:
 		return nil
 	case dir:
-		return fmt.Errorf("mount at %s: not a directory", path)
+		return errors.New("not a directory")
 	default:
-		return fmt.Errorf("mount at %s: is a directory", path)
+		return errors.New("is a directory")
 	}
 }
 
@@ -158,7 +158,7 @@ func (r *root) mountPoint(path string, dir bool) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := wantDir(f, path, dir); err != nil {
+	if err := wantDir(f, dir); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -296,6 +296,16 @@ func (r *root) close() error {
 	}
 	r.stubs = nil
 	return errors.Join(append(errs, r.dir.Close())...)
+}
+
+// forget leaves the stubs where they are: they are gone with what they are in.
+func (r *root) forget() error {
+	var errs []error
+	for _, s := range r.stubs {
+		errs = append(errs, s.parent.Close())
+	}
+	r.stubs = nil
+	return errors.Join(errs...)
 }
 
 // remove removes the stub if it is still empty. The directory it is in is held

@@ -119,7 +119,8 @@ type builder struct {
 	spec     *Spec
 	root     *root
 	flags    uintptr
-	attached []attachment
+	attached []*attachment
+	sockets  []*socket
 	open     []*os.File          // to be closed when the process has started
 	kernel   map[string]*os.File // the places of /proc and /sys
 	hostSys  *os.File
@@ -139,6 +140,24 @@ type builder struct {
 type attachment struct {
 	mount, point *os.File
 	target       string
+	// pick, where it is not nil, is what of the mount is shown.
+	pick *os.File
+	// on is the attachment that covers the place, if what that shows is picked: then
+	// the place is at below in it, and point is nil.
+	on    *attachment
+	below string
+	shown arg  // of pick: the mount that shows it
+	host  bool // something is mounted on it
+	// lasting says that what is made in it stays when the step has ended.
+	lasting bool
+}
+
+// dir is the directory that the attachment shows.
+func (a *attachment) dir() *os.File {
+	if a.pick != nil {
+		return a.pick
+	}
+	return a.mount
 }
 
 // keep has f closed when the process has started, or cannot be.
@@ -172,8 +191,8 @@ func (b *builder) write() error {
 	b.network()
 	b.openKernel()
 	b.enterRoot()
-	b.mountKernel()
 	b.attach()
+	b.mountKernel()
 	b.hide()
 	b.identify()
 	b.standardIO()

@@ -1,8 +1,10 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 )
@@ -84,15 +86,33 @@ const (
 	NoNetwork
 )
 
-// Mount shows a directory or file of the host, or a new file system in memory,
-// at Target. What is missing of Target's path is made, and removed afterwards.
+// Mount shows something at Target: a directory or file of the host, a tree, a file
+// or a socket that only the sandbox holds, or else a new file system in memory. What
+// is missing of Target's path is made, and removed afterwards.
 type Mount struct {
-	Target   string // absolute
-	Source   string // a path of the host; empty for a tmpfs
+	Target string // absolute
+	Source string // a path of the host
+	Tree   *Root
+	// Path is what of Source or Tree is shown, resolved in it as in a root of its own;
+	// empty is all of it.
+	Path     string
+	Private  *Private
 	ReadOnly bool
-	// Size limits a tmpfs, in bytes; 0 is half of the memory. Mode is its permission bits, 01777 if 0.
+	// Size limits a file system in memory, in bytes; 0 is half of the memory. Mode is
+	// its permission bits, 01777 if 0.
 	Size int64
 	Mode uint32
+}
+
+// Private is a file, or with Serve a socket, that lies in memory and is seen by the
+// sandbox alone. It is gone with it.
+type Private struct {
+	Data     []byte
+	Mode     uint32 // permission bits
+	UID, GID int
+	// Serve answers a connection to the socket and closes it. The context ends with
+	// the command; connections that are open then are closed.
+	Serve func(context.Context, net.Conn)
 }
 
 // File is a file that only the sandbox holds. Mode is its permission bits, 0644 if 0.

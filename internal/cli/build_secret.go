@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -113,33 +112,4 @@ func (all secrets) lookup(id string) (value []byte, ok bool) {
 	}
 	value, err := s.read()
 	return value, err == nil
-}
-
-// parseSSH reads --ssh and returns the socket of the agent that repositories are
-// asked with; empty is none.
-func parseSSH(texts []string) (string, error) {
-	socket := ""
-	for _, text := range texts {
-		id, path, given := strings.Cut(text, "=")
-		if id != "default" {
-			return "", usage("--ssh: %q is not supported", text).WithHint("default, or default=SOCKET")
-		}
-		if !given {
-			path = os.Getenv("SSH_AUTH_SOCK")
-		}
-		if path == "" {
-			return "", usage("--ssh %s: SSH_AUTH_SOCK is not set", text).WithHint("start an agent, or give its socket: default=SOCKET")
-		}
-		fi, err := os.Stat(path)
-		switch {
-		case err != nil:
-			return "", usage("--ssh %s: %v", text, err)
-		case fi.Mode()&os.ModeSocket == 0:
-			return "", usage("--ssh %s: %s is no socket", text, path).WithHint("keys are not supported yet: add them to an agent")
-		}
-		if socket, err = filepath.Abs(path); err != nil {
-			return "", fmt.Errorf("--ssh: %w", err)
-		}
-	}
-	return socket, nil
 }

@@ -67,10 +67,10 @@ func (r resolver) Tree(ctx context.Context, op planner.Image, v progress.Vertex)
 var _ executor.Bases = resolver{}
 
 // executor returns what a build runs with.
-func (m *machine) executor(ctx context.Context, in *input, bases executor.Bases, fetch executor.Fetcher, sink progress.Sink, jobs int, epoch *int64) executor.Options {
+func (m *machine) executor(ctx context.Context, in *input, bases executor.Bases, fetch executor.Fetcher, grants executor.Grants, sink progress.Sink, jobs int, epoch *int64) executor.Options {
 	return executor.Options{
 		Cache: m.cache, Depot: m.depot, Snapshots: m.snapshots, Sandbox: m.sandbox, Bases: bases,
-		Contexts: &contexts{command: ctx, m: m, in: in}, Fetcher: fetch, Progress: sink, Jobs: jobs,
+		Contexts: &contexts{command: ctx, m: m, in: in}, Fetcher: fetch, Grants: grants, Progress: sink, Jobs: jobs,
 		Temp: m.lease.Dir(), Logs: filepath.Join(m.dir, "logs"), Epoch: epoch,
 	}
 }

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -9,18 +10,27 @@ import (
 // CloneMount makes a second view of what stands at path, mounted nowhere:
 // open_tree(2), Linux 5.2. It is gone when the descriptor is closed, unless it was attached.
 func CloneMount(path string) (*os.File, error) {
-	return cloneMount(path, 0)
+	return cloneMount(unix.AT_FDCWD, path, 0)
+}
+
+// CloneFile is [CloneMount] for what f is, with all that is mounted below it.
+func CloneFile(f *os.File) (*os.File, error) {
+	m, err := cloneMount(int(f.Fd()), "", unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return m, nil
 }
 
 // CloneMountTree is [CloneMount] with all that is mounted below path.
 func CloneMountTree(path string) (*os.File, error) {
-	return cloneMount(path, unix.AT_RECURSIVE)
+	return cloneMount(unix.AT_FDCWD, path, unix.AT_RECURSIVE)
 }
 
-func cloneMount(path string, flags uint) (*os.File, error) {
+func cloneMount(dir int, path string, flags uint) (*os.File, error) {
 	fd := -1
 	err := retry(func() (err error) {
-		fd, err = unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|flags)
+		fd, err = unix.OpenTree(dir, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|flags)
 		return err
 	})
 	if err != nil {

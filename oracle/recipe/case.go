@@ -34,6 +34,8 @@ type Options struct {
 	Contexts  []string
 	AddHosts  []string
 	Ulimits   []string
+	Secrets   []string
+	SSH       []string
 	Platform  string
 	NoCache   bool
 	Network   string
@@ -105,6 +107,10 @@ func (c *Case) set(key, value string) error {
 		c.AddHosts = append(c.AddHosts, value)
 	case "ulimit":
 		c.Ulimits = append(c.Ulimits, value)
+	case "secret":
+		c.Secrets = append(c.Secrets, value)
+	case "ssh":
+		c.SSH = append(c.SSH, value)
 	case "platform":
 		c.Platform = value
 	case "no-cache":

@@ -13,6 +13,8 @@
 //	label: NAME=VALUE
 //	add-host: NAME:ADDRESS
 //	ulimit: NAME=SOFT:HARD
+//	secret: id=ID,src=PATH|env=NAME
+//	ssh: ID[=KEY|SOCKET]
 //	platform: PLATFORM[,PLATFORM...]
 //	no-cache: true
 //	network: none
@@ -20,6 +22,8 @@
 //	refuse: REGEXP        both must refuse; the oracle's message matches
 //	differs: REASON       the results differ, and docs/differences.md says why
 //	differs-in: REGEXP    differences that match are the expected ones (default: all)
+//
+// The environment of a build has SECRET_WORD=sesame.
 //
 // A file named "setup" is a shell script that runs in the case's directory
 // when the files are in place, for what txtar cannot hold: links, modes,

@@ -49,6 +49,8 @@ func (b *bench) commandLine(c *recipe.Case, archive string) []string {
 	opt("--shm-size", o.ShmSize)
 	opt("--ulimit", o.Ulimits...)
 	opt("--add-host", o.AddHosts...)
+	opt("--secret", o.Secrets...)
+	opt("--ssh", o.SSH...)
 	opt("--build-context", o.Contexts...)
 	opt("--build-arg", o.BuildArgs...)
 	opt("--label", o.Labels...)
@@ -65,6 +67,7 @@ func runBuild(ctx context.Context, dir, log, name string, args ...string) (strin
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "SECRET_WORD=sesame")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()

@@ -155,6 +155,12 @@ func (b *bench) buildctl(c *recipe.Case, archive string) []string {
 		name, value, _ := strings.Cut(l, "=")
 		args = append(args, "--opt=label:"+name+"="+value)
 	}
+	for _, text := range o.Secrets {
+		args = append(args, "--secret="+text)
+	}
+	for _, text := range o.SSH {
+		args = append(args, "--ssh="+text)
+	}
 	if o.NoCache || b.twice {
 		args = append(args, "--no-cache")
 	}

@@ -1,0 +1,310 @@
+package executor
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"builder/cache"
+	"builder/executor/fileop"
+	"builder/executor/sandbox"
+	"builder/image"
+	"builder/image/layer"
+	"builder/internal/depot"
+	"builder/internal/progress"
+	"builder/planner"
+	"builder/snapshot"
+)
+
+// execWork says how a RUN is answered. What its mounts show is looked up as the
+// source of a COPY is: first the whole tree, then what is shown of it.
+func (r *run) execWork(w *work, op planner.Exec) {
+	w.wide = execParts(op, w.root.chain, func(p *parts, i int) {
+		m := op.Mounts[i]
+		p.add("mount.source", m.Source)
+		p.chain("mount.from", r.input(w.step, m.Input).chain)
+	})
+	if slices.ContainsFunc(op.Mounts, func(m planner.Mount) bool { return m.Input > 0 }) {
+		w.narrow = func(ctx context.Context) (cache.Parts, error) {
+			digests := make([]string, len(op.Mounts))
+			for i, m := range op.Mounts {
+				if m.Input == 0 {
+					continue
+				}
+				var err error
+				if digests[i], err = r.shownDigest(ctx, w.step, m); err != nil {
+					return nil, err
+				}
+			}
+			return execParts(op, w.root.chain, func(p *parts, i int) { p.add("mount.shown", digests[i]) }), nil
+		}
+	}
+	w.build = func(ctx context.Context) (image.ContentDigest, error) { return r.exec(ctx, w, op) }
+}
+
+// shownDigest is the digest of what a mount shows of its input.
+func (r *run) shownDigest(ctx context.Context, s *planner.Step, m planner.Mount) (string, error) {
+	if _, err := r.fetch(ctx, s.Inputs[m.Input]); err != nil {
+		return "", err
+	}
+	files := r.Depot.Files(r.input(s, m.Input).chain)
+	view, err := files.View(ctx)
+	var selection *fileop.Selection
+	if err == nil {
+		selection, err = fileop.SelectShown(m.Source, view)
+	}
+	if err = errors.Join(err, files.Close()); err != nil {
+		return "", err
+	}
+	digest := selection.Digest()
+	return hex.EncodeToString(digest[:]), nil
+}
+
+// shown is what a step is shown besides its root, as long as it runs.
+type shown struct {
+	*run
+	work   *work
+	mounts []sandbox.Mount
+	env    []string
+	caches map[cacheName]*cache.Mount
+	active []snapshot.Active // trees that can be written to, and are forgotten
+}
+
+// cacheName tells the caches of a step apart.
+type cacheName struct{ id, begin string }
+
+// open makes everything ready that the step's mounts show.
+func (s *shown) open(ctx context.Context, op planner.Exec) error {
+	if err := s.lockCaches(ctx, op.Mounts); err != nil {
+		return err
+	}
+	for _, m := range op.Mounts {
+		if err := s.add(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close lets go of it when the step has ended.
+func (s *shown) close(ctx context.Context) error {
+	var errs []error
+	for _, a := range s.active {
+		errs = append(errs, s.Snapshots.Discard(ctx, a))
+	}
+	for _, c := range s.caches {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *shown) add(ctx context.Context, m planner.Mount) error {
+	switch m.Type {
+	case planner.MountBind:
+		return s.bind(ctx, m)
+	case planner.MountCache:
+		dir := s.caches[s.cacheName(m)].Dir()
+		path := m.Source
+		if m.Input > 0 {
+			path = beginName
+		}
+		s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Source: dir, Path: path, ReadOnly: m.ReadOnly})
+	case planner.MountTmpfs:
+		s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Size: m.Size, ReadOnly: m.ReadOnly})
+	case planner.MountSecret:
+		return s.secret(m)
+	case planner.MountSSH:
+		return s.agent(m)
+	}
+	return nil
+}
+
+// bind shows a tree. What is written to it is forgotten.
+func (s *shown) bind(ctx context.Context, m planner.Mount) error {
+	if _, err := s.fetch(ctx, s.work.step.Inputs[m.Input]); err != nil {
+		return err
+	}
+	tree, err := s.Depot.Tree(ctx, s.input(s.work.step, m.Input).chain)
+	if err != nil {
+		return err
+	}
+	var mount snapshot.Mount
+	if m.ReadOnly {
+		mount, err = s.Snapshots.Mount(ctx, tree.ID)
+	} else {
+		var active snapshot.Active
+		if active, err = s.Snapshots.Prepare(ctx, tree.ID); err == nil {
+			s.active = append(s.active, active)
+			mount = active.Mount()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	from := root(mount)
+	s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Tree: &from, Path: m.Source, ReadOnly: m.ReadOnly})
+	return nil
+}
+
+// secret shows a secret. One that the build does not have is left out, unless it
+// is required.
+func (s *shown) secret(m planner.Mount) error {
+	value, ok, err := []byte(nil), false, error(nil)
+	if s.Grants != nil {
+		value, ok, err = s.Grants.Secret(m.ID)
+	}
+	if err != nil {
+		return fmt.Errorf("secret %s: %w", m.ID, err)
+	}
+	if !ok {
+		if m.Required {
+			return fmt.Errorf("secret %s: not found", m.ID)
+		}
+		return nil
+	}
+	if m.Env != nil {
+		s.env = append(s.env, *m.Env+"="+string(value))
+	}
+	if m.Target != "" {
+		private := &sandbox.Private{Data: value, Mode: 0o400}
+		own(private, m.Owner)
+		s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Private: private, ReadOnly: true})
+	}
+	return nil
+}
+
+// agent shows the socket of an SSH agent, as secret shows a secret.
+func (s *shown) agent(m planner.Mount) error {
+	private := &sandbox.Private{Mode: 0o600}
+	ok := false
+	if s.Grants != nil {
+		private.Serve, ok = s.Grants.Agent(m.ID)
+	}
+	if !ok {
+		if m.Required {
+			return fmt.Errorf("no SSH key %q forwarded from the client", m.ID)
+		}
+		return nil
+	}
+	own(private, m.Owner)
+	s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Private: private})
+	return nil
+}
+
+func own(p *sandbox.Private, o *planner.Owner) {
+	if o != nil {
+		p.Mode, p.UID, p.GID = o.Mode, o.UID, o.GID
+	}
+}
+
+// cacheName says which cache a mount means: those that begin with something else
+// are others.
+func (s *shown) cacheName(m planner.Mount) cacheName {
+	name := cacheName{id: m.ID}
+	if m.Owner != nil {
+		name.begin = m.Owner.String()
+	}
+	if m.Input > 0 {
+		name.begin = "path " + m.Source
+		for _, c := range s.input(s.work.step, m.Input).chain {
+			name.begin += " " + c.String()
+		}
+	}
+	return name
+}
+
+// lockCaches takes the step's caches, in the order of their names: no two steps
+// wait for each other. A cache that is mounted twice is taken once, as its first mount says.
+func (s *shown) lockCaches(ctx context.Context, mounts []planner.Mount) error {
+	s.caches = map[cacheName]*cache.Mount{}
+	var list []planner.Mount
+	for _, m := range mounts {
+		if m.Type == planner.MountCache {
+			list = append(list, m)
+		}
+	}
+	slices.SortStableFunc(list, func(x, y planner.Mount) int {
+		a, b := s.cacheName(x), s.cacheName(y)
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.begin, b.begin))
+	})
+	for _, m := range list {
+		name := s.cacheName(m)
+		if s.caches[name] != nil {
+			continue
+		}
+		spec := cache.MountSpec{ID: name.id, Begin: name.begin, Alone: m.Sharing != planner.SharingShared, Wait: m.Sharing == planner.SharingLocked}
+		c, err := s.Cache.Mount(ctx, spec, func() { s.waitingFor(m) }, func(dir string) error { return s.begin(ctx, m, dir) })
+		if err != nil {
+			return err
+		}
+		s.caches[name] = c
+	}
+	return nil
+}
+
+func (s *shown) waitingFor(m planner.Mount) {
+	s.Progress.Progress(progress.Output{Vertex: s.vertex(s.work.ref), Stream: progress.Stderr, Time: now(),
+		Data: []byte("waiting for another step that uses the cache mounted at " + m.Target + "\n")})
+}
+
+// begin fills a new cache.
+func (s *shown) begin(ctx context.Context, m planner.Mount, dir string) error {
+	if m.Owner != nil {
+		return chownDir(dir, m.Owner)
+	}
+	if m.Input == 0 {
+		return nil
+	}
+	if _, err := s.fetch(ctx, s.work.step.Inputs[m.Input]); err != nil {
+		return err
+	}
+	files := s.Depot.Files(s.input(s.work.step, m.Input).chain)
+	err := s.copyOut(ctx, files, m.Source, dir)
+	return errors.Join(err, files.Close())
+}
+
+// beginName is what the beginning of a cache is called in its directory: it may be
+// a file.
+const beginName = "begin"
+
+// copyOut copies what path leads to in a tree to beginName in dir.
+func (s *shown) copyOut(ctx context.Context, files *depot.Files, path, dir string) error {
+	view, err := files.View(ctx)
+	if err != nil {
+		return err
+	}
+	op := planner.Copy{Sources: []string{path}, Dest: "/" + beginName, Literal: true}
+	selection, err := fileop.SelectShown(path, view)
+	if err != nil {
+		return err
+	}
+	made, err := fileop.Copy(ctx, op, selection, fileop.Tree{View: layer.NewStack()}, fileop.CopyOptions{Source: files, Now: now(), Temp: s.Temp})
+	if err != nil {
+		return err
+	}
+	err = layer.WriteTree(ctx, dir, made.Index, made, layer.TreeOptions{})
+	if err = errors.Join(err, made.Close()); err != nil {
+		return err
+	}
+	// A copy leaves a directory's own metadata behind.
+	top := selection.Entries()[0]
+	if top.Type != layer.Dir {
+		return nil
+	}
+	return chownDir(filepath.Join(dir, beginName), &planner.Owner{UID: top.UID, GID: top.GID, Mode: top.Mode})
+}
+
+// chownDir gives a directory that nobody else knows yet an owner and a mode.
+func chownDir(dir string, o *planner.Owner) error {
+	if err := os.Chown(dir, o.UID, o.GID); err != nil {
+		return err
+	}
+	return unix.Chmod(dir, o.Mode&0o7777)
+}
