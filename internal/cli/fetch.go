@@ -79,7 +79,10 @@ func (m *machine) fetched() ([]cached, error) {
 
 // name is what prune calls something that it removed.
 func (c cached) name() string {
-	if c.fetched != "" {
+	switch c.kind() {
+	case kindMount:
+		return c.mountName()
+	case kindFetched:
 		return filepath.Base(c.fetched)[:12]
 	}
 	return c.Content.String()[:12]

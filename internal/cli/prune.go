@@ -68,6 +68,8 @@ type cached struct {
 	size int64
 	// fetched, where it is not empty, is what a fetcher keeps there instead of a layer.
 	fetched string
+	// mount, where it is not nil, is the directory of a cache mount.
+	mount *cache.MountInfo
 }
 
 // caches returns the layers that neither images nor containers need and what was fetched, those that
@@ -115,7 +117,11 @@ func (m *machine) caches(ctx context.Context) (free []cached, others []cache.Lis
 	if err != nil {
 		return nil, nil, err
 	}
-	free = append(free, fetched...)
+	mounts, _, err := m.cacheMounts(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	free = slices.Concat(free, fetched, mounts)
 	slices.SortFunc(free, func(a, b cached) int { return a.used.Compare(b.used) })
 	return free, others, nil
 }
@@ -153,6 +159,7 @@ type pruneRule struct {
 	until []time.Time // used before each of these
 	keep  int64       // bytes of cache that stay, the last used ones
 	all   bool        // records of what images have, too
+	kinds []string    // of these only; none is all
 }
 
 // pruneCaches removes caches. It returns how many layers and bytes went.
@@ -167,17 +174,20 @@ func (m *machine) pruneCaches(ctx context.Context, rule pruneRule) (gone []cache
 			left += c.size
 		}
 		for _, c := range free {
-			if left <= rule.keep && rule.keep > 0 || !rule.before(c.used) {
+			if left <= rule.keep && rule.keep > 0 || !rule.before(c.used) || !rule.of(c.kind()) {
 				continue
 			}
-			if err := m.forget(ctx, c); err != nil {
-				return err
+			if ok, err := m.forget(ctx, c); err != nil || !ok {
+				if err != nil {
+					return err
+				}
+				continue
 			}
 			left -= c.size
 			gone = append(gone, c)
 		}
 		for _, r := range others {
-			if !rule.all || !rule.before(r.Used) {
+			if !rule.all || !rule.before(r.Used) || !rule.of(kindLayer) {
 				continue
 			}
 			if err := m.cache.Forget(r.Key); err != nil {
@@ -193,11 +203,22 @@ func (r pruneRule) before(used time.Time) bool {
 	return !slices.ContainsFunc(r.until, func(at time.Time) bool { return !used.Before(at) })
 }
 
-// forget removes one cached layer: first what leads to it.
-func (m *machine) forget(ctx context.Context, c cached) error {
-	if c.fetched != "" {
-		return m.forgetFetched(c.fetched)
+func (r pruneRule) of(kind string) bool { return len(r.kinds) == 0 || slices.Contains(r.kinds, kind) }
+
+// forget removes one cache. It returns false where somebody uses it.
+func (m *machine) forget(ctx context.Context, c cached) (bool, error) {
+	switch c.kind() {
+	case kindMount:
+		return m.lease.RemoveMount(*c.mount)
+	case kindFetched:
+		return true, m.forgetFetched(c.fetched)
+	default:
+		return true, m.forgetLayer(ctx, c)
 	}
+}
+
+// forgetLayer removes one cached layer: first what leads to it.
+func (m *machine) forgetLayer(ctx context.Context, c cached) error {
 	for _, k := range c.keys {
 		if err := m.cache.Forget(k); err != nil {
 			return err
@@ -255,11 +276,14 @@ func newPrune(g *globals, use string) *cobra.Command {
 		Example: "  builder prune --filter until=168h\n  builder prune --force --keep-storage 10gb",
 		Args:    exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			keys, err := parseFilters(words, "until")
+			keys, err := parseFilters(words, "until", "type")
 			if err != nil {
 				return err
 			}
-			rule := pruneRule{all: all}
+			if err := keys.checkKinds(); err != nil {
+				return err
+			}
+			rule := pruneRule{all: all, kinds: keys["type"]}
 			if rule.until, err = keys.until(); err != nil {
 				return err
 			}
@@ -293,7 +317,7 @@ func newPrune(g *globals, use string) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&force, "force", "f", false, "do not ask")
 	fl.BoolVarP(&all, "all", "a", false, "forget how the layers of images were built, too; the images stay")
-	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE")
+	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE, type="+strings.Join(cacheKinds(), "|"))
 	fl.StringVar(&keep, "keep-storage", "", "leave so much, of what was used last, such as 10gb")
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,8 +92,10 @@ func (m *machine) usage(ctx context.Context) (rows []usageRow, shared int64, err
 	if err != nil {
 		return nil, 0, err
 	}
+	free = slices.DeleteFunc(free, func(c cached) bool { return c.mount != nil })
 	caches := usageRow{kind: "Build Cache", total: len(free) + len(others), active: len(others), size: total(free), reclaimable: total(free)}
-	return []usageRow{images, containers, caches}, shared, nil
+	mounts, err := m.mountUsage(ctx)
+	return []usageRow{images, containers, caches, mounts}, shared, err
 }
 
 // imageUsage counts each layer once. What a container has is not reclaimable.
