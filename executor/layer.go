@@ -205,7 +205,9 @@ func (r *run) sources(ctx context.Context, s *planner.Step, n, attempt int) ([]*
 }
 
 // blame gives an error the place in the recipe that it came from.
-func (r *run) blame(s *planner.Step, err error) error {
+func (r *run) blame(s *planner.Step, err error) error { return r.blameAt(s.Span, err) }
+
+func (r *run) blameAt(at diag.Span, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -214,10 +216,10 @@ func (r *run) blame(s *planner.Step, err error) error {
 			return err
 		}
 		c := *e
-		c.Span = s.Span
+		c.Span = at
 		return &c
 	}
-	e := diag.Errorf(s.Span, "%v", err)
+	e := diag.Errorf(at, "%v", err)
 	e.Err = err
 	return e
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"builder/image"
 	"builder/image/layer"
 	"builder/internal/depot"
+	"builder/internal/diag"
 	"builder/internal/progress"
 	"builder/planner"
 	"builder/snapshot"
@@ -40,7 +40,7 @@ func (r *run) execWork(w *work, op planner.Exec) {
 				}
 				var err error
 				if digests[i], err = r.shownDigest(ctx, w.step, m); err != nil {
-					return nil, err
+					return nil, r.blameAt(m.Span, err)
 				}
 			}
 			return execParts(op, w.root.chain, func(p *parts, i int) { p.add("mount.shown", digests[i]) }), nil
@@ -87,7 +87,7 @@ func (s *shown) open(ctx context.Context, op planner.Exec) error {
 	}
 	for _, m := range op.Mounts {
 		if err := s.add(ctx, m); err != nil {
-			return err
+			return s.blameAt(m.Span, err)
 		}
 	}
 	return nil
@@ -161,11 +161,11 @@ func (s *shown) secret(m planner.Mount) error {
 		value, ok, err = s.Grants.Secret(m.ID)
 	}
 	if err != nil {
-		return fmt.Errorf("secret %s: %w", m.ID, err)
+		return diag.Errorf(m.Span, "secret %s: %v", m.ID, err)
 	}
 	if !ok {
 		if m.Required {
-			return fmt.Errorf("secret %s: not found", m.ID)
+			return diag.Errorf(m.Span, "secret %s: not found", m.ID).WithHint("give it with --secret id=%s,src=PATH or --secret id=%s,env=NAME", m.ID, m.ID)
 		}
 		return nil
 	}
@@ -189,7 +189,7 @@ func (s *shown) agent(m planner.Mount) error {
 	}
 	if !ok {
 		if m.Required {
-			return fmt.Errorf("no SSH key %q forwarded from the client", m.ID)
+			return diag.Errorf(m.Span, "no SSH agent %q is given to the build", m.ID).WithHint("give one with --ssh %s, --ssh %s=SOCKET or --ssh %s=KEY", m.ID, m.ID, m.ID)
 		}
 		return nil
 	}

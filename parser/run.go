@@ -110,7 +110,23 @@ func (r *Run) Mounts(expand func(word string) (string, error)) ([]Mount, error) 
 // MountSpan is the place of the flag --mount number n, or of the instruction
 // where it is not found.
 func (r *Run) MountSpan(n int) diag.Span {
-	return r.findNth("--mount=", n)
+	s := r.findNth("--mount=", n)
+	if s == r.Span {
+		return s
+	}
+	line := 0
+	for text := range strings.Lines(r.Span.File.Text) {
+		if line++; line == s.Start.Line {
+			rest := text[s.End.Column-1:]
+			if end := strings.IndexAny(rest, " \t\r\n"); end > 0 {
+				s.End.Column += end
+			} else if end < 0 {
+				s.End.Column += len(rest)
+			}
+			break
+		}
+	}
+	return s
 }
 
 // mountFault says what is wrong with a mount, at the word that is wrong if the

@@ -3,6 +3,8 @@ package planner
 import (
 	"fmt"
 	"strconv"
+
+	"builder/internal/diag"
 )
 
 // MountType is a kind of [Mount].
@@ -16,7 +18,7 @@ const (
 	MountCache
 	// MountTmpfs is an empty directory in memory.
 	MountTmpfs
-	// MountSecret is a secret of the build, as a file, a variable or both.
+	// MountSecret is a secret of the build, as a file or a variable.
 	MountSecret
 	// MountSSH is the socket of an SSH agent.
 	MountSSH
@@ -42,7 +44,7 @@ func (s Sharing) String() string { return [...]string{"shared", "private", "lock
 // the layer it makes.
 type Mount struct {
 	Type MountType
-	// Target is absolute and clean; empty for a secret that is a variable only.
+	// Target is absolute and clean; empty for a secret that is a variable.
 	Target string
 	// Input is which of the step's inputs a bind shows, or a cache begins with; 0 is none.
 	Input int
@@ -59,6 +61,7 @@ type Mount struct {
 	Required bool
 	// Owner is of what is shown; nil is the default of the kind.
 	Owner *Owner
+	Span  diag.Span // where the recipe asks for it
 }
 
 // Owner is who a mount belongs to, by numbers, and its permission bits.

@@ -68,7 +68,7 @@ func (b *mountPlan) mount(n int, g parser.Mount, from *stage) (Mount, error) {
 	if g.From != "" && !from.done {
 		return Mount{}, b.fault(n, "cannot mount from stage %q to %q, stage needs to be defined before current command", g.From, g.Target)
 	}
-	m := Mount{ReadOnly: g.ReadOnly, Size: g.Size, ID: g.ID, Required: g.Required, Env: g.Env}
+	m := Mount{Span: b.run.MountSpan(n), ReadOnly: g.ReadOnly, Size: g.Size, ID: g.ID, Required: g.Required, Env: g.Env}
 	switch g.Type {
 	case "secret":
 		return b.secret(n, m, g)
@@ -82,7 +82,7 @@ func (b *mountPlan) mount(n int, g parser.Mount, from *stage) (Mount, error) {
 	default:
 		m.Type, m.ID = MountBind, ""
 		m.Source = path.Join("/", g.Source)
-		m.Input = b.input(b.tree(g, from, m.Source))
+		m.Input = b.input(b.tree(g, from, m))
 	}
 	m.Env, m.Required = nil, false
 	m.Target = b.target(g.Target)
@@ -102,26 +102,26 @@ func (b *mountPlan) target(target string) string {
 
 // tree is what a bind shows: of the build context, and of a named one that is just
 // files, only what is shown is made a tree.
-func (b *mountPlan) tree(g parser.Mount, from *stage, source string) StepRef {
+func (b *mountPlan) tree(g parser.Mount, from *stage, m Mount) StepRef {
 	switch {
 	case g.From == "":
-		return b.contextTree(b.contextStep(), source)
+		return b.contextTree(b.contextStep(), m)
 	case from.source != None:
-		return b.contextTree(from.source, source)
+		return b.contextTree(from.source, m)
 	default:
 		return from.root
 	}
 }
 
-// contextTree is a copy of source, a path of a context, under that path.
-func (b *mountPlan) contextTree(files StepRef, source string) StepRef {
-	pattern := strings.TrimPrefix(source, "/")
+// contextTree is a copy of what a mount shows of a context, under its path there.
+func (b *mountPlan) contextTree(files StepRef, m Mount) StepRef {
+	pattern := strings.TrimPrefix(m.Source, "/")
 	if pattern == "" {
 		pattern = "."
 	}
 	return b.step(Step{
-		Op:     Copy{Sources: []string{pattern}, Dest: source, Context: true, Literal: true},
-		Inputs: []StepRef{None, files}, Span: b.run.Span, Stage: b.stage.id, Name: "[internal] copy of " + pattern + " for a mount",
+		Op:     Copy{Sources: []string{pattern}, Dest: m.Source, Context: true, Literal: true},
+		Inputs: []StepRef{None, files}, Span: m.Span, Stage: b.stage.id, Name: "[internal] copy of " + pattern + " for a mount",
 	})
 }
 
@@ -155,7 +155,7 @@ func (b *mountPlan) cache(m *Mount, g parser.Mount, from *stage) {
 		return
 	}
 	if g.From != "" {
-		m.Input = b.input(b.tree(g, from, m.Source))
+		m.Input = b.input(b.tree(g, from, *m))
 	}
 }
 
@@ -223,22 +223,25 @@ func (b *mountPlan) agent(n int, m Mount, g parser.Mount) (Mount, error) {
 	return m, nil
 }
 
-// order returns the mounts as they are made: parents first, and of several at one
-// place the last.
+// order returns the mounts as they are made: first secrets that are variables, in the order of
+// the recipe, then parents before children, and of several at one place the last. A
+// secret that is both a variable and a file is there twice.
 func (b *mountPlan) order() []Mount {
+	var vars, list []Mount
 	all := slices.Concat(b.mounts, b.secrets, b.agents)
-	var list []Mount
 	for i, m := range all {
-		if m.Target != "" && slices.ContainsFunc(all[i+1:], func(later Mount) bool { return later.Target == m.Target }) {
-			if m.Type != MountSecret || m.Env == nil {
-				continue
-			}
-			m.Target = "" // the variable stays
+		if m.Env != nil {
+			of := m
+			of.Target, of.Owner = "", nil
+			vars = append(vars, of)
+			m.Env = nil
 		}
-		list = append(list, m)
+		if m.Target != "" && !slices.ContainsFunc(all[i+1:], func(later Mount) bool { return later.Target == m.Target }) {
+			list = append(list, m)
+		}
 	}
 	slices.SortStableFunc(list, func(x, y Mount) int { return strings.Compare(x.Target, y.Target) })
-	return list
+	return append(vars, list...)
 }
 
 // shown is the environment for the names of steps: secrets are hidden there.

@@ -58,7 +58,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile, a path or URL (default PATH/Dockerfile); - is standard input")
 	fl.StringArrayVar(&f.contexts, "build-context", nil, "what a name stands for: NAME=PATH|URL|docker-image://IMAGE|oci-layout://PATH[:TAG]|target:STAGE")
 	fl.StringArrayVar(&f.secrets, "secret", nil, "a secret of the build, as id=ID[,src=PATH|env=NAME]")
-	fl.StringArrayVar(&f.ssh, "ssh", nil, "an SSH agent of the build, as default[=SOCKET] or ID[=SOCKET]")
+	fl.StringArrayVar(&f.ssh, "ssh", nil, "an SSH agent of the build, as default[=SOCKET|KEY[,KEY]]; other names are for RUN --mount=type=ssh,id=NAME")
 	fl.StringVar(&f.target, "target", "", "the stage to build (default the last)")
 	fl.StringArrayVar(&f.buildArgs, "build-arg", nil, "value of an ARG, as NAME=VALUE; NAME alone takes it from the environment")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")
@@ -150,7 +150,9 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	view := newDisplay(f.progress.value, g.err)
 	fetch := m.newFetcher(ctx, view, secrets.lookup)
-	fetch.Agent = agents.socket()
+	if fetch.Agent, err = m.agentSocket(ctx, agents); err != nil {
+		return errors.Join(err, view.Close())
+	}
 	if input == nil {
 		keep, _ := strconv.ParseBool(plan.BuildArgs["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])
 		if input, err = m.openElsewhere(ctx, f, contextArg, keep, fetch); err != nil {

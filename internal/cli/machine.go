@@ -43,6 +43,7 @@ type machine struct {
 	opened   sync.Mutex   // for the rest
 	contexts []*source.Context
 	files    []*cache.Files
+	atEnd    []func() error
 }
 
 // openMachine opens the root directory, made where it is missing. A user who is
@@ -199,6 +200,9 @@ func (m *machine) Close() error {
 	}
 	for _, f := range m.files {
 		errs = append(errs, f.Close())
+	}
+	for _, end := range m.atEnd {
+		errs = append(errs, end())
 	}
 	if m.sandbox != nil {
 		errs = append(errs, m.sandbox.Close())
