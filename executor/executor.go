@@ -89,13 +89,21 @@ type run struct {
 
 // result is what a step made: a tree, or for a context its files.
 type result struct {
+	tree
 	done  chan struct{}
-	chain []image.ContentDigest
-	base  int // how many layers of the chain no step made
 	image *planner.Image
 	files *source.Context
 	// context is the op that files was opened for; zero for what was fetched.
 	context planner.Context
+}
+
+// tree is what the layers of a chain make, lowest first.
+type tree struct {
+	chain []image.ContentDigest
+	base  int // how many layers of the chain no step made
+	// linked are the places in the chain of layers that do not depend on what is
+	// below them.
+	linked map[int]bool
 }
 
 // Run executes the graph and returns the image that it makes. Its layers are in

@@ -24,6 +24,10 @@ type selected struct {
 // then by what is selected.
 func (r *run) copyWork(w *work, op planner.Copy, from []*result) {
 	ops := op.Parts()
+	root := w.root.chain
+	if op.Link {
+		root = nil
+	}
 	var chosen []*selected
 	choose := func(ctx context.Context) error {
 		for i := len(chosen); i < len(ops); i++ {
@@ -36,9 +40,15 @@ func (r *run) copyWork(w *work, op planner.Copy, from []*result) {
 		return nil
 	}
 	if len(ops) == 1 && from[0].files == nil {
-		w.wide = copyParts(op, w.root.chain, func(p *parts) {
+		w.wide = copyParts(op, root, func(p *parts) {
 			p.chain("source", from[0].chain)
 			p.list("pattern", op.Sources)
+			if op.Include != nil {
+				p.list("include", op.Include)
+			}
+			if len(op.Exclude) > 0 {
+				p.list("exclude", op.Exclude)
+			}
 		})
 	}
 	if len(op.Sources) > 0 {
@@ -46,7 +56,7 @@ func (r *run) copyWork(w *work, op planner.Copy, from []*result) {
 			if err := choose(ctx); err != nil {
 				return nil, err
 			}
-			return copyParts(op, w.root.chain, func(p *parts) { p.selections(ops, chosen) }), nil
+			return copyParts(op, root, func(p *parts) { p.selections(ops, chosen) }), nil
 		}
 	}
 	w.build = func(ctx context.Context) (image.ContentDigest, error) {
@@ -98,21 +108,25 @@ func (r *run) copy(ctx context.Context, w *work, op planner.Copy, chosen []*sele
 	for _, c := range chosen[1:] {
 		more = append(more, fileop.Chosen{Selection: c.selection, Source: c.source})
 	}
-	return r.change(ctx, w, func(dst fileop.Tree) (*fileop.Result, error) {
+	onto := w.root.tree
+	if op.Link {
+		onto = tree{}
+	}
+	return r.change(ctx, w, onto, func(dst fileop.Tree) (*fileop.Result, error) {
 		return fileop.Copy(ctx, op, chosen[0].selection, dst, fileop.CopyOptions{Source: chosen[0].source, More: more, Now: now(), Temp: r.Temp})
 	})
 }
 
 // mkdir makes the layer of a WORKDIR.
 func (r *run) mkdir(ctx context.Context, w *work, op planner.Mkdir) (image.ContentDigest, error) {
-	return r.change(ctx, w, func(dst fileop.Tree) (*fileop.Result, error) {
+	return r.change(ctx, w, w.root.tree, func(dst fileop.Tree) (*fileop.Result, error) {
 		return fileop.Mkdir(ctx, op, dst, now())
 	})
 }
 
-// change computes a layer over the step's root and writes it: as a tar where
-// nobody will read its files soon, as a tree elsewhere.
-func (r *run) change(ctx context.Context, w *work, compute func(fileop.Tree) (*fileop.Result, error)) (content image.ContentDigest, err error) {
+// change computes a layer over what is in onto, the step's root or nothing, and
+// writes it: as a tar where nobody will read its files soon, as a tree elsewhere.
+func (r *run) change(ctx context.Context, w *work, onto tree, compute func(fileop.Tree) (*fileop.Result, error)) (content image.ContentDigest, err error) {
 	if _, err := r.fetch(ctx, w.ref); err != nil {
 		return content, err
 	}
@@ -122,13 +136,13 @@ func (r *run) change(ctx context.Context, w *work, compute func(fileop.Tree) (*f
 			return content, err
 		}
 	}
-	below := r.Depot.Files(w.root.chain)
+	below := r.Depot.Files(onto.chain)
 	defer func() { err = errors.Join(err, below.Close()) }()
 	view, err := below.View(ctx)
 	if err != nil {
 		return content, err
 	}
-	made, err := compute(fileop.Tree{View: view, Files: below, Base: w.root.base})
+	made, err := compute(fileop.Tree{View: view, Files: below, Base: onto.base})
 	if err != nil {
 		return content, err
 	}
@@ -138,7 +152,6 @@ func (r *run) change(ctx context.Context, w *work, compute func(fileop.Tree) (*f
 		_, err = r.Depot.WriteTree(ctx, w.root.chain, made.Index, made)
 		return content, err
 	}
-	chain := append(w.root.chain[:len(w.root.chain):len(w.root.chain)], content)
-	_, err = r.Depot.WriteTar(ctx, made.Index, made, r.stamps(chain, w.root.base))
+	_, err = r.Depot.WriteTar(ctx, made.Index, made, r.stamps(w.root.with(w.step, content)))
 	return content, err
 }

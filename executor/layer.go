@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"builder/cache"
@@ -52,11 +53,22 @@ func (r *run) layer(ctx context.Context, ref planner.StepRef) error {
 	if err != nil {
 		return err
 	}
-	root := r.input(&r.graph.Steps[ref], 0)
-	result := &r.results[ref]
-	result.chain = append(root.chain[:len(root.chain):len(root.chain)], content)
-	result.base = root.base
+	s, result := &r.graph.Steps[ref], &r.results[ref]
+	result.tree = r.input(s, 0).with(s, content)
 	return nil
+}
+
+// with is the tree with the layer that a step made.
+func (t tree) with(s *planner.Step, content image.ContentDigest) tree {
+	if op, ok := s.Op.(planner.Copy); ok && op.Link {
+		t.linked = maps.Clone(t.linked)
+		if t.linked == nil {
+			t.linked = map[int]bool{}
+		}
+		t.linked[len(t.chain)] = true
+	}
+	t.chain = append(t.chain[:len(t.chain):len(t.chain)], content)
+	return t
 }
 
 // answer is layer without the reporting. A context that changes while it is

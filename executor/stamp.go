@@ -18,20 +18,24 @@ var earliest = time.Date(1980, 2, 1, 0, 0, 0, 0, time.UTC)
 // stamps returns the times that the layers of a chain carry in their tars, the
 // topmost layer's first, and none for those of the base. They are a logical
 // clock: a function of the base's time, the place and the content.
-func (r *run) stamps(chain []image.ContentDigest, base int) []int64 {
-	stamps := make([]int64, 0, len(chain)-base)
-	for i := len(chain) - 1; i >= base; i-- {
-		stamps = append(stamps, r.stamp(i-base+1, chain[i]))
+func (r *run) stamps(t tree) []int64 {
+	stamps := make([]int64, 0, len(t.chain)-t.base)
+	for i := len(t.chain) - 1; i >= t.base; i-- {
+		n, start := i-t.base+1, r.start()
+		if t.linked[i] {
+			n, start = 0, earliest.Unix()
+		}
+		stamps = append(stamps, r.stamp(start, n, t.chain[i]))
 	}
 	return stamps
 }
 
-// stamp is the time of the layer at place n above the base.
-func (r *run) stamp(n int, content image.ContentDigest) int64 {
+// stamp is the time of the layer at place n above a base from start.
+func (r *run) stamp(start int64, n int, content image.ContentDigest) int64 {
 	if r.Epoch != nil {
 		return *r.Epoch
 	}
-	return r.start() + 256*int64(n) + int64(content[len(content)-1])
+	return start + 256*int64(n) + int64(content[len(content)-1])
 }
 
 // start is S, the time of the base.
@@ -54,7 +58,7 @@ func (r *run) assemble(ctx context.Context) (*image.Image, error) {
 		return nil, fmt.Errorf("base image has %d layers where its config lists %d", len(base), top.base)
 	}
 	img := &image.Image{Config: r.graph.Result.Config, Layers: append(base[:len(base):len(base)], make([]image.Layer, len(top.chain)-top.base)...)}
-	stamps := r.stamps(top.chain, top.base)
+	stamps := r.stamps(top.tree)
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(cap(r.slots))
 	for i := top.base; i < len(top.chain); i++ {
@@ -87,7 +91,9 @@ func (r *run) date(c *image.Config, stamps []int64) {
 	next := len(stamps) - 1
 	for i := r.graph.Result.BaseHistory; i < len(history); i++ {
 		if !history[i].EmptyLayer && next >= 0 {
-			at = time.Unix(stamps[next], 0).UTC()
+			if stamp := time.Unix(stamps[next], 0).UTC(); stamp.After(at) || r.Epoch != nil {
+				at = stamp // a linked layer is older than what it stands on
+			}
 			next--
 		}
 		created := at

@@ -118,30 +118,16 @@ func summary(text string) string {
 }
 
 func copied(c *instructions.CopyCommand, at Place) (Instruction, *diag.Error) {
-	switch {
-	case c.Link:
-		return nil, later(at, "--link")
-	case c.Parents:
-		return nil, later(at, "--parents")
-	case len(c.ExcludePatterns) > 0:
-		return nil, later(at, "--exclude")
-	}
 	return &Copy{
 		Place: at, Sources: c.SourcePaths, Files: files(c.SourceContents), Dest: c.DestPath,
-		From: c.From, Chown: c.Chown, Chmod: c.Chmod,
+		From: c.From, Chown: c.Chown, Chmod: c.Chmod, Exclude: c.ExcludePatterns, Parents: c.Parents, Link: c.Link,
 	}, nil
 }
 
 func added(c *instructions.AddCommand, at Place) (Instruction, *diag.Error) {
-	switch {
-	case c.Link:
-		return nil, later(at, "--link")
-	case len(c.ExcludePatterns) > 0:
-		return nil, later(at, "--exclude")
-	}
 	return &Copy{
 		Place: at, Add: true, Unpack: c.Unpack, Checksum: c.Checksum, KeepGitDir: c.KeepGitDir, Sources: c.SourcePaths, Files: files(c.SourceContents), Dest: c.DestPath,
-		Chown: c.Chown, Chmod: c.Chmod,
+		Chown: c.Chown, Chmod: c.Chmod, Exclude: c.ExcludePatterns, Link: c.Link,
 	}, nil
 }
 

@@ -166,6 +166,12 @@ type Copy struct {
 	From       string // stage, number of a stage or image; empty is the build context
 	Chown      string
 	Chmod      string
+	// Exclude are patterns of what stays behind; no variables are replaced in them.
+	Exclude []string
+	// Parents says that the directories above a source are copied too.
+	Parents bool
+	// Link says that the copy does not look at what it is copied onto.
+	Link bool
 }
 
 // Cmd is CMD.

@@ -163,13 +163,21 @@ type Copy struct {
 	Context bool
 	// Literal says that Sources are paths and no patterns.
 	Literal bool
+	// Exclude are patterns of what stays behind, as in an ignore file, relative to
+	// the directory that is copied. Files that are named themselves are copied.
+	Exclude []string
+	// Include, where it is not nil, has a pattern for each of Sources, relative to
+	// what the source is: only what matches is copied, with the directories above it.
+	Include []string
+	// Link says that the layer is made as if on nothing, whatever Inputs[0] is.
+	Link bool
 	// More are further sources, in order, each from an input of its own after Inputs[1].
 	More []Part
 }
 
 // Part are sources of a [Copy] from one input; the fields are as there.
 type Part struct {
-	Sources                  []string
+	Sources, Include         []string
 	Unpack, Context, Literal bool
 }
 
@@ -180,7 +188,7 @@ func (c Copy) Parts() []Copy {
 	parts := []Copy{first}
 	for _, m := range c.More {
 		part := first
-		part.Sources, part.Unpack, part.Context, part.Literal = m.Sources, m.Unpack, m.Context, m.Literal
+		part.Sources, part.Include, part.Unpack, part.Context, part.Literal = m.Sources, m.Include, m.Unpack, m.Context, m.Literal
 		parts = append(parts, part)
 	}
 	return parts

@@ -40,12 +40,15 @@ func (s *stage) runText(args []string) string {
 
 // copyText is how history shows COPY and ADD: with the paths as they were
 // written, variables replaced.
-func copyText(add bool, op Copy, dest string) string {
+func copyText(add, parents bool, op Copy, dest string) string {
 	var b strings.Builder
 	b.WriteString("COPY")
 	if add {
 		b.Reset()
 		b.WriteString("ADD")
+	}
+	if parents {
+		b.WriteString(" --parents")
 	}
 	if op.Chown != "" {
 		b.WriteString(" --chown=" + op.Chown)

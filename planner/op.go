@@ -113,7 +113,10 @@ func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, text string, err error
 	if op.Chmod != "" && !validMode(op.Chmod) {
 		return op, "", diag.Errorf(c.FindFlag("--chmod", c.Chmod), "invalid chmod parameter: '%s'. it should be octal string and between 0 and 07777", op.Chmod)
 	}
-	text = copyText(c.Add, op, dest)
+	if c.Link && named(op.Chown) {
+		return op, "", diag.Errorf(c.FindFlag("--chown", c.Chown), "--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", op.Chown)
+	}
+	text = copyText(c.Add, c.Parents, op, dest)
 	op.Dest = s.destination(dest)
 	return op, text, nil
 }
@@ -220,9 +223,13 @@ func (p *plan) identify(s *Step) ID {
 		e.list(op.Sources...)
 		e.files(op.Files)
 		e.list(op.Dest, op.Chown, op.Chmod, fmt.Sprint(op.Unpack), fmt.Sprint(op.Context), fmt.Sprint(op.Literal))
+		e.list(op.Exclude...)
+		e.list(op.Include...)
+		e.text(fmt.Sprint(op.Link))
 		e.number(len(op.More))
 		for _, m := range op.More {
 			e.list(m.Sources...)
+			e.list(m.Include...)
 			e.list(fmt.Sprint(m.Unpack), fmt.Sprint(m.Context), fmt.Sprint(m.Literal))
 		}
 	case Mkdir:

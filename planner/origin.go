@@ -26,14 +26,15 @@ func (p *plan) origins(c *parser.Copy, op *Copy, from, s *stage) ([]StepRef, err
 		}
 		if last := len(parts) - 1; last >= 0 && !part.Literal && !parts[last].Literal {
 			parts[last].Sources = append(parts[last].Sources, part.Sources...)
+			parts[last].Include = append(parts[last].Include, part.Include...)
 			continue
 		}
 		parts, steps = append(parts, part), append(steps, step)
 	}
-	op.Sources = nil
+	op.Sources, op.Exclude, op.Link = nil, c.Exclude, c.Link && op.Chmod == "" // as BuildKit has it
 	if len(parts) > 0 {
 		first := parts[0]
-		op.Sources, op.Unpack, op.Context, op.Literal = first.Sources, first.Unpack, first.Context, first.Literal
+		op.Sources, op.Include, op.Unpack, op.Context, op.Literal = first.Sources, first.Include, first.Unpack, first.Context, first.Literal
 		op.More = slices.Clip(parts[1:])
 		if len(op.More) == 0 {
 			op.More = nil
@@ -63,11 +64,17 @@ func (p *plan) origin(c *parser.Copy, written, source string, from, s *stage) (P
 	case c.Checksum != "":
 		return Part{}, None, diag.Errorf(c.FindFlag("--checksum", c.Checksum), "checksum requires HTTP(S) or Git sources")
 	}
-	pattern := strings.TrimPrefix(path.Clean("/"+source), "/")
-	if pattern == "" {
-		pattern = "."
+	part := Part{Unpack: c.Add && (c.Unpack == nil || *c.Unpack)}
+	if c.Parents {
+		// What is above the pivot is not copied.
+		above, rest, pivot := strings.Cut(source, "/./")
+		if !pivot {
+			above, rest = "/", source
+		}
+		source = above
+		part.Include = []string{strings.TrimPrefix(path.Clean("/"+rest), "/")}
 	}
-	part := Part{Sources: []string{pattern}, Unpack: c.Add && (c.Unpack == nil || *c.Unpack)}
+	part.Sources = []string{relative(source)}
 	if c.From != "" && from.source == None {
 		return part, from.root, nil
 	}
@@ -76,6 +83,14 @@ func (p *plan) origin(c *parser.Copy, written, source string, from, s *stage) (P
 		return part, from.source, nil
 	}
 	return part, p.contextStep(), nil
+}
+
+// relative is a path from the root of what is copied from.
+func relative(source string) string {
+	if p := strings.TrimPrefix(path.Clean("/"+source), "/"); p != "" {
+		return p
+	}
+	return "."
 }
 
 // webStep is the file behind a URL.

@@ -112,16 +112,22 @@ func (w *printer) copy(s *Step, op Copy) {
 	}
 	w.line("   copy from %s to %s %q", from, ref(s.Inputs[0]), op.Dest)
 	w.list("source", op.Sources)
+	w.list("include", op.Include)
 	for i, m := range op.More {
 		w.option("from", ref(s.Inputs[2+i]))
 		w.list("source", m.Sources)
+		w.list("include", m.Include)
 		if m.Unpack {
 			w.line("   unpack archives")
 		}
 	}
+	w.list("exclude", op.Exclude)
 	w.files(op.Files)
 	w.option("chown", op.Chown)
 	w.option("chmod", op.Chmod)
+	if op.Link {
+		w.line("   link")
+	}
 	if op.Unpack {
 		w.line("   unpack archives")
 	}

@@ -46,3 +46,13 @@ func validMode(text string) bool {
 	}
 	return true
 }
+
+// named reports whether an owner, user[:group], has a name that is no number.
+func named(owner string) bool {
+	for part := range strings.SplitSeq(owner, ":") {
+		if _, err := strconv.ParseUint(part, 10, 31); err != nil && part != "" {
+			return true
+		}
+	}
+	return false
+}

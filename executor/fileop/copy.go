@@ -201,7 +201,11 @@ func (w *writer) children(i, end int, dir *node) (int, error) {
 			i++
 			continue
 		}
-		sub, err := w.dir(e, dir, name)
+		enter := w.dir
+		if w.sel.passes(i) {
+			enter = w.pass
+		}
+		sub, err := enter(e, dir, name)
 		if err != nil {
 			return i, err
 		}
@@ -224,6 +228,18 @@ func (w *writer) dir(e *layer.Entry, in *node, name string) (*node, error) {
 	d := w.dressed(e)
 	n.entry.Mode, n.entry.UID, n.entry.GID = d.Mode, d.UID, d.GID
 	setXattrs(&n.entry, d.Xattrs)
+	n.entry.Mtime, n.meta = w.tree.now, true
+	return n, nil
+}
+
+// pass makes the directory name as a copy of e if it is not there, and gives it
+// e's mode if it is: what BuildKit does with a directory that it meets on the way.
+func (w *writer) pass(e *layer.Entry, in *node, name string) (*node, error) {
+	n := w.tree.child(in, name)
+	if n == nil || !n.isDir() {
+		return w.dir(e, in, name)
+	}
+	n.entry.Mode = e.Mode
 	n.entry.Mtime, n.meta = w.tree.now, true
 	return n, nil
 }

@@ -53,6 +53,9 @@ func (s *Selection) writeMatch(w *fieldWriter, m match, flush func()) {
 	for i := m.start + 1; i < m.end; i++ {
 		e := &s.entries[i]
 		w.text(below(first.Path, e.Path))
+		if s.passes(i) {
+			w.number(1 << 16) // no type has this number
+		}
 		s.writeEntry(w, e, groups, i-m.start)
 		if len(w.buf) > 1<<16-1<<12 {
 			flush()

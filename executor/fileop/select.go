@@ -29,6 +29,9 @@ type Selection struct {
 	op      planner.Copy
 	matches []match
 	entries []layer.Entry
+	// passed are, in order, the directories among entries that were not chosen
+	// themselves: something in them was.
+	passed  []int
 	links   map[linkKey]bool // groups of hard links; whether the first name is one of them
 	layers  func(string) (int, bool)
 	modes   bool   // the source's modes flow into the result
@@ -108,25 +111,32 @@ func (s *Selection) data(e *layer.Entry, from layer.Source) data {
 }
 
 func (s *Selection) resolve(src layer.View) error {
-	for _, pattern := range s.op.Sources {
+	for i, pattern := range s.op.Sources {
+		chosen, err := newFilter(s.op, i)
+		if err != nil {
+			return err
+		}
 		paths := []string{rooted(pattern)}
 		if !s.op.Literal {
-			var err error
 			if paths, err = expand(src, paths[0]); err != nil {
 				return err
 			}
 		}
 		for _, p := range paths {
-			if err := s.add(src, p); err != nil {
+			if err := s.add(src, p, chosen); err != nil {
 				return err
 			}
+		}
+		if chosen.missing() {
+			return &NotFoundError{Path: "/" + path.Join(paths[0], s.op.Include[i])}
 		}
 	}
 	return nil
 }
 
-// add chooses what p leads to and all that is in it.
-func (s *Selection) add(src layer.View, p string) error {
+// add chooses what p leads to and all that is in it, but for what the filter
+// leaves behind.
+func (s *Selection) add(src layer.View, p string, chosen *filter) error {
 	real, err := resolve(src.Lookup, p)
 	if err != nil {
 		return &NotFoundError{Path: "/" + p}
@@ -135,9 +145,16 @@ func (s *Selection) add(src layer.View, p string) error {
 	if !ok {
 		return &NotFoundError{Path: "/" + p}
 	}
+	if link, ok := src.Lookup(p); ok && link.Type == layer.Symlink && chosen != nil && chosen.exact {
+		return nil // nothing is found in a link: BuildKit does not follow it here
+	}
 	m := match{name: path.Base("/" + p), start: len(s.entries)}
 	s.take(e)
-	if e.Type == layer.Dir {
+	if e.Type == layer.Dir && chosen != nil {
+		if err := s.takeSome(src, real, "", chosen, verdict{}); err != nil {
+			return err
+		}
+	} else if e.Type == layer.Dir {
 		if l, ok := src.(preloader); ok {
 			l.Preload(real)
 		}
