@@ -56,8 +56,8 @@ var layers = map[string]string{
 	"internal/nofile": "",
 
 	"internal/sshagent": "",
-	"internal/cli":    "*",
-	"cmd/builder":     "internal/cli executor/sandbox",
+	"internal/cli":      "*",
+	"cmd/builder":       "internal/cli executor/sandbox",
 }
 
 // heavy are imports that cost start-up time or bring what is refused elsewhere,

@@ -86,6 +86,7 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 		Hostname: op.Hostname,
 		Hosts:    hosts(op.Hosts),
 		Network:  network(op.Network),
+		Insecure: op.Insecure,
 		Files:    files(op.Files),
 		Mounts:   shown.mounts,
 		ShmSize:  op.ShmSize,

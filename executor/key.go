@@ -58,6 +58,9 @@ func execParts(op planner.Exec, root []image.ContentDigest, shown func(p *parts,
 	p.add("dir", op.Dir)
 	p.add("platform", op.Platform.OS+"/"+op.Platform.Architecture+"/"+op.Platform.Variant)
 	p.add("network", strconv.Itoa(int(op.Network)))
+	if op.Insecure {
+		p.add("security", "insecure")
+	}
 	p.add("hostname", op.Hostname)
 	p.add("shm", strconv.FormatInt(op.ShmSize, 10))
 	for _, f := range op.Files {

@@ -74,11 +74,8 @@ func run(c *instructions.RunCommand, at Place) (Instruction, *diag.Error) {
 	for _, m := range instructions.GetMounts(c) {
 		r.from = append(r.from, m.From)
 	}
-	// Each goes from here when the planner carries it out.
-	for _, flag := range []string{"--network", "--security", "--device"} {
-		if r.HasFlag(flag) {
-			return nil, later(at, flag)
-		}
+	if r.HasFlag("--device") {
+		return nil, later(at, "--device")
 	}
 	if len(c.Files) == 0 {
 		return r, nil

@@ -116,6 +116,8 @@ type Exec struct {
 	Files    []File // shown to the process read-only, not part of the layer
 	Mounts   []Mount
 	Network  Network
+	// Insecure is the security mode in which the step is kept from nothing.
+	Insecure bool
 	Hosts    []Host
 	Hostname string
 	ShmSize  int64 // bytes; 0 is the default

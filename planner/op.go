@@ -45,6 +45,15 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 	if len(args) == 0 {
 		return diag.Errorf(r.Span, "RUN has no command").WithHint("give at least the program to run")
 	}
+	network, err := p.network(r)
+	if err != nil {
+		return err
+	}
+	insecure := r.Security() == "insecure"
+	if insecure && !p.Allow.Insecure {
+		return diag.Errorf(r.FindFlag("--security", "insecure"), "security.insecure is not allowed").
+			WithHint("a recipe may ask for it if the command line has --allow security.insecure")
+	}
 	mounts, err := p.runMounts(s, r, from)
 	if err != nil {
 		return err
@@ -53,7 +62,7 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 	name.RawQuotes, name.RawEscapes, name.SkipUnsetEnv = true, true, true
 	op := Exec{
 		Args: args, Env: mounts.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files, Mounts: mounts.order(),
-		Network: p.Network, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Platform: s.platform,
+		Network: network, Insecure: insecure, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Platform: s.platform,
 	}
 	s.root = p.step(Step{
 		Op: op, Inputs: append([]StepRef{s.root}, mounts.inputs...), Span: r.Span, Stage: s.id, NoCache: s.noCache,
@@ -62,6 +71,22 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 	s.layer("mount / from exec " + strings.Join(args, " "))
 	s.commit("RUN "+s.runText(args)+" # buildkit", true)
 	return nil
+}
+
+// network is what a step can reach: what RUN says, or else what the build says.
+func (p *plan) network(r *parser.Run) (Network, error) {
+	switch r.Network() {
+	case "none":
+		return NetworkNone, nil
+	case "host":
+		if !p.Allow.HostNetwork && p.Network != NetworkHost {
+			return 0, diag.Errorf(r.FindFlag("--network", "host"), "network.host is not allowed").
+				WithHint("a recipe may ask for it if the command line has --allow network.host")
+		}
+		return NetworkHost, nil
+	default:
+		return p.Network, nil
+	}
 }
 
 // copyStep plans COPY and ADD.
@@ -278,6 +303,7 @@ func (e encoder) exec(op Exec) {
 	e.files(op.Files)
 	e.mounts(op.Mounts)
 	e.number(int(op.Network))
+	e.text(fmt.Sprint(op.Insecure))
 	e.number(int(op.ShmSize))
 	e.number(len(op.Hosts))
 	for _, h := range op.Hosts {

@@ -32,6 +32,7 @@ type Options struct {
 	NoCacheFilter []string // stages whose steps run even if they are cached
 
 	Network  Network
+	Allow    Allowed
 	Hosts    []Host
 	Hostname string // empty is the sandbox's default
 	ShmSize  int64  // bytes; 0 is the default
@@ -45,6 +46,12 @@ type Options struct {
 	// Contexts are the named contexts, by [ContextName]; after "::" a name can have
 	// the platform that it is for.
 	Contexts map[string]Named
+}
+
+// Allowed is what recipes may ask for beyond what is safe.
+type Allowed struct {
+	HostNetwork bool // RUN --network=host
+	Insecure    bool // RUN --security=insecure
 }
 
 // Name is an image as a recipe asks for it: a reference in full form and a platform.

@@ -93,6 +93,9 @@ func (w *printer) exec(s *Step, op Exec) {
 		w.option("network", "host")
 	case NetworkDefault:
 	}
+	if op.Insecure {
+		w.option("security", "insecure")
+	}
 	w.option("hostname", op.Hostname)
 	for _, h := range op.Hosts {
 		w.option("host", h.Name+" "+h.IP)

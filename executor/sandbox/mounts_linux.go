@@ -55,6 +55,11 @@ func (b *builder) prepareDev() error {
 			return err
 		}
 	}
+	if b.spec.Insecure && !b.machine.userNS {
+		if err := b.makeAllDevices(); err != nil {
+			return err
+		}
+	}
 	links := [][2]string{
 		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
 		{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
@@ -292,6 +297,9 @@ func findReadOnly() []string {
 
 // hide covers what docker masks and makes read-only what docker makes read-only.
 func (b *builder) hide() {
+	if b.spec.Insecure {
+		return
+	}
 	empty := arg{}
 	for _, m := range b.machine.masks {
 		switch {
@@ -334,6 +342,9 @@ func (b *builder) prepareKernel() error {
 		return err
 	}
 	b.hostSys = b.keep(host)
+	if b.spec.Insecure {
+		return nil
+	}
 	return sys.SetMount(host, unix.MOUNT_ATTR_RDONLY|quiet, true)
 }
 
@@ -346,7 +357,7 @@ func (b *builder) openKernel() {
 	case b.hostSys != nil:
 		b.sys = b.file(b.hostSys)
 	default:
-		b.sys = b.newFS("sysfs", quiet|unix.MOUNT_ATTR_RDONLY)
+		b.sys = b.newFS("sysfs", quiet|b.readOnly())
 	}
 }
 
@@ -357,6 +368,15 @@ func (b *builder) mountKernel() {
 	if b.machine.cgroup2 && b.hostSys == nil {
 		// Good to have, and refused by some machines.
 		b.call("mount at /sys/fs/cgroup", unix.SYS_MOUNT, b.str("cgroup"), b.str("/sys/fs/cgroup"), b.str("cgroup2"),
-			num(unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), num(0)).tolerate = anyError
+			num(b.readOnly()|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), num(0)).tolerate = anyError
 	}
+}
+
+// readOnly is the attribute of /sys and what is in it. MS_RDONLY and
+// MOUNT_ATTR_RDONLY are one bit.
+func (b *builder) readOnly() int {
+	if b.spec.Insecure {
+		return 0
+	}
+	return unix.MOUNT_ATTR_RDONLY
 }

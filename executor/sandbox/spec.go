@@ -28,6 +28,10 @@ type Spec struct {
 	Hostname string // [DefaultHostname] if empty
 	Hosts    []Host // added to /etc/hosts
 	Network  Network
+	// Insecure keeps the command from nothing that this process may do itself: it has
+	// all capabilities, whatever its user, no filter on its system calls, nothing is
+	// masked or read-only, and the machine's devices can be reached.
+	Insecure bool
 
 	// Mounts are made in this order, after the sandbox's own.
 	Mounts []Mount

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,6 +105,9 @@ func (b *builder) environment() []string {
 // dropPrivileges leaves the process what docker leaves a container: a filter on
 // its system calls, some capabilities, and none of them for users other than root.
 func (b *builder) dropPrivileges() error {
+	if b.spec.Insecure {
+		return b.keepPrivileges()
+	}
 	filter, err := b.filter()
 	if err != nil {
 		return err
@@ -116,6 +120,17 @@ func (b *builder) dropPrivileges() error {
 				except(uint64(unix.EINVAL))
 		}
 	}
+	b.changeUser()
+	if b.user.uid != 0 {
+		caps = 0
+	}
+	b.clearAmbient()
+	b.setCapabilities(caps, 0)
+	return nil
+}
+
+// changeUser makes the process the user's.
+func (b *builder) changeUser() {
 	if b.machine.setgroups {
 		list := make([]byte, 0, 4*len(b.user.groups))
 		for _, g := range b.user.groups {
@@ -126,18 +141,52 @@ func (b *builder) dropPrivileges() error {
 	gid, uid := num(b.user.gid), num(b.user.uid)
 	b.call("setresgid "+strconv.Itoa(b.user.gid), unix.SYS_SETRESGID, gid, gid, gid)
 	b.call("setresuid "+strconv.Itoa(b.user.uid), unix.SYS_SETRESUID, uid, uid, uid)
-	if b.user.uid != 0 {
-		caps = 0
-	}
+}
+
+func (b *builder) clearAmbient() {
 	b.call("clear ambient capabilities", unix.SYS_PRCTL, num(unix.PR_CAP_AMBIENT), num(unix.PR_CAP_AMBIENT_CLEAR_ALL), num(0), num(0), num(0)).
 		except(uint64(unix.EINVAL))
+}
+
+// setCapabilities sets those that are effective and permitted, and those that are inheritable.
+func (b *builder) setCapabilities(caps, inheritable uint64) {
 	header := nativeUint32(nativeUint32(nil, unix.LINUX_CAPABILITY_VERSION_3), 0)
 	var data []byte
-	for _, half := range []uint32{uint32(caps), uint32(caps >> 32)} {
-		data = nativeUint32(nativeUint32(nativeUint32(data, half), half), 0)
+	for shift := 0; shift < 64; shift += 32 {
+		data = nativeUint32(data, uint32(caps>>shift))
+		data = nativeUint32(data, uint32(caps>>shift))
+		data = nativeUint32(data, uint32(inheritable>>shift))
 	}
 	b.call("capset", unix.SYS_CAPSET, b.bytes(header), b.bytes(data))
+}
+
+// keepPrivileges leaves the process all capabilities that this one has, as a user
+// other than root too.
+func (b *builder) keepPrivileges() error {
+	caps, err := permitted()
+	if err != nil {
+		return err
+	}
+	b.call("keep capabilities", unix.SYS_PRCTL, num(unix.PR_SET_KEEPCAPS), num(1), num(0), num(0), num(0))
+	b.changeUser()
+	b.setCapabilities(caps, caps)
+	for c := range unix.CAP_LAST_CAP + 1 {
+		if caps>>c&1 != 0 {
+			b.call("raise ambient capability "+strconv.Itoa(c), unix.SYS_PRCTL, num(unix.PR_CAP_AMBIENT), num(unix.PR_CAP_AMBIENT_RAISE), num(c), num(0), num(0)).
+				except(uint64(unix.EINVAL), uint64(unix.EPERM))
+		}
+	}
 	return nil
+}
+
+// permitted are the capabilities that this process may have.
+func permitted() (uint64, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return 0, os.NewSyscallError("capget", err)
+	}
+	return uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted), nil
 }
 
 // capabilities are docker's default ones, as a bit set.

@@ -29,7 +29,7 @@ import (
 type buildFlags struct {
 	tags, buildArgs, labels, noCacheFilter   []string
 	outputs, addHosts, ulimits, contexts     []string
-	secrets, ssh                             []string
+	secrets, ssh, allow                      []string
 	file, target, platform, network, shmSize string
 	iidfile, metadataFile                    string
 	noCache, push, load, quiet               bool
@@ -78,6 +78,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVar(&f.metadataFile, "metadata-file", "", "write the digests of the result to this file, as JSON")
 	fl.IntVar(&f.jobs, "jobs", max(4, runtime.NumCPU()), "how many steps run at the same time")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
+	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure")
 	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP")
 	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm in RUN steps, such as 128m")
 	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of RUN steps, as NAME=SOFT[:HARD]")
@@ -257,6 +258,9 @@ func (f *buildFlags) plan() (planner.Options, error) {
 		o.Network = planner.NetworkHost
 	default:
 		return o, usage("--network: %q is not supported", f.network).WithHint("default, host or none")
+	}
+	if o.Allow, err = parseAllow(f.allow); err != nil {
+		return o, err
 	}
 	for _, text := range f.addHosts {
 		h, err := parseHost(text)

@@ -118,3 +118,24 @@ func (c *choice) Set(v string) error {
 	}
 	return fmt.Errorf("%q is none of %s", v, strings.Join(c.words, ", "))
 }
+
+// parseAllow reads --allow.
+func parseAllow(words []string) (planner.Allowed, error) {
+	var a planner.Allowed
+	for _, word := range words {
+		switch word {
+		case "network.host":
+			a.HostNetwork = true
+		case "security.insecure":
+			a.Insecure = true
+		default:
+			e := usage("--allow: %q cannot be allowed", word)
+			known := []string{"network.host", "security.insecure"}
+			if near := diag.Nearest(word, known); near != "" {
+				return a, e.WithHint("did you mean %q?", near)
+			}
+			return a, e.WithHint("%s", strings.Join(known, " or "))
+		}
+	}
+	return a, nil
+}

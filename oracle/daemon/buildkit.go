@@ -80,7 +80,8 @@ func (t *Tools) StartBuildkit(ctx context.Context, dir, registry string) (*Proce
 	p, err := start(ctx, "unix", socket, t.Buildkitd,
 		"--addr=unix://"+socket, "--root="+filepath.Join(dir, "buildkit"), "--config="+config,
 		"--oci-worker=true", "--containerd-worker=false", "--oci-worker-net=host", "--oci-worker-gc=false",
-		"--oci-worker-snapshotter=overlayfs")
+		"--oci-worker-snapshotter=overlayfs",
+		"--allow-insecure-entitlement=network.host", "--allow-insecure-entitlement=security.insecure")
 	if err != nil {
 		return nil, err
 	}

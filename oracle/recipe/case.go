@@ -39,6 +39,7 @@ type Options struct {
 	Platform  string
 	NoCache   bool
 	Network   string
+	Allow     []string
 	ShmSize   string
 }
 
@@ -107,6 +108,8 @@ func (c *Case) set(key, value string) error {
 		c.AddHosts = append(c.AddHosts, value)
 	case "ulimit":
 		c.Ulimits = append(c.Ulimits, value)
+	case "allow":
+		c.Allow = append(c.Allow, value)
 	case "secret":
 		c.Secrets = append(c.Secrets, value)
 	case "ssh":

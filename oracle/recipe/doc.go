@@ -13,6 +13,7 @@
 //	label: NAME=VALUE
 //	add-host: NAME:ADDRESS
 //	ulimit: NAME=SOFT:HARD
+//	allow: network.host
 //	secret: id=ID,src=PATH|env=NAME
 //	ssh: ID[=KEY|SOCKET]
 //	platform: PLATFORM[,PLATFORM...]

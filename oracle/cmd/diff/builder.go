@@ -49,6 +49,7 @@ func (b *bench) commandLine(c *recipe.Case, archive string) []string {
 	opt("--shm-size", o.ShmSize)
 	opt("--ulimit", o.Ulimits...)
 	opt("--add-host", o.AddHosts...)
+	opt("--allow", o.Allow...)
 	opt("--secret", o.Secrets...)
 	opt("--ssh", o.SSH...)
 	opt("--build-context", o.Contexts...)

@@ -155,6 +155,9 @@ func (b *bench) buildctl(c *recipe.Case, archive string) []string {
 		name, value, _ := strings.Cut(l, "=")
 		args = append(args, "--opt=label:"+name+"="+value)
 	}
+	for _, text := range o.Allow {
+		args = append(args, "--allow="+text)
+	}
 	for _, text := range o.Secrets {
 		args = append(args, "--secret="+text)
 	}

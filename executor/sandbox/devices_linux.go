@@ -1,0 +1,60 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"builder/internal/sys"
+)
+
+// machineDevices are the devices that a step sees which is kept from nothing.
+// There need not be any behind a name.
+func machineDevices() []device {
+	list := []device{
+		{"kmsg", 1, 11}, {"cuse", 10, 203}, {"fuse", 10, 229}, {"kvm", 10, 232}, {"net/tun", 10, 200}, {"loop-control", 10, 237},
+	}
+	return list
+}
+
+// makeAllDevices makes the machine's devices, and loop devices up to seven beyond the
+// first that is free.
+func (b *builder) makeAllDevices() error {
+	for _, d := range machineDevices() {
+		if dir := path.Dir(d.name); dir != "." {
+			if err := unix.Mkdirat(int(b.dev.Fd()), dir, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+				return &os.PathError{Op: "mkdir", Path: "/dev/" + dir, Err: err}
+			}
+		}
+		if err := b.makeDevice(d); err != nil {
+			return err
+		}
+	}
+	for i := range freeLoop() + 8 {
+		name := fmt.Sprintf("loop%d", i)
+		if err := unix.Mknodat(int(b.dev.Fd()), name, unix.S_IFBLK|0o666, int(unix.Mkdev(7, uint32(i)))); err != nil {
+			return &os.PathError{Op: "mknod", Path: "/dev/" + name, Err: err}
+		}
+		if err := sys.Chmod(b.dev, name, 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freeLoop is the number of the first loop device that is free, 0 where nobody says.
+func freeLoop() int {
+	f, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	n, err := unix.IoctlRetInt(int(f.Fd()), unix.LOOP_CTL_GET_FREE)
+	if err != nil {
+		return 0
+	}
+	return n
+}
