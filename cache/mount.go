@@ -34,6 +34,8 @@ type Mount struct {
 	lock *os.File
 	// Fresh says that the directory was made just now.
 	Fresh bool
+
+	saw *Ledger // what the step sees, as it was written down
 }
 
 const (

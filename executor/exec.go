@@ -20,16 +20,16 @@ import (
 // exec runs a process in a writable copy of its root and makes a layer of what
 // it changed.
 func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image.ContentDigest, err error) {
-	shown := &shown{run: r, work: w}
-	defer func() { err = errors.Join(err, shown.close(context.WithoutCancel(ctx))) }()
-	if err := shown.open(ctx, op); err != nil {
-		return content, err
-	}
 	if _, err := r.fetch(ctx, w.ref); err != nil {
 		return content, err
 	}
 	parent, err := r.Depot.Tree(ctx, w.root.chain)
 	if err != nil {
+		return content, err
+	}
+	shown := &shown{run: r, work: w}
+	defer func() { err = errors.Join(err, shown.close(context.WithoutCancel(ctx))) }()
+	if err := shown.open(ctx, op); err != nil {
 		return content, err
 	}
 	active, err := r.Snapshots.Prepare(ctx, parent.ID)
@@ -45,14 +45,14 @@ func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image
 	if err := r.process(ctx, w, op, active, shown); err != nil {
 		return content, err
 	}
-	ix, err := r.Depot.Scan(ctx, w.root.chain, w.root.base, active)
+	ix, err := r.Depot.Scan(ctx, w.root.chain, w.root.base, active, shown.times.mtime)
 	if err != nil {
 		return content, fmt.Errorf("read what the step wrote: %w", err)
 	}
 	if ix.Retold {
 		return ix.Content(), r.retell(ctx, w, ix, active)
 	}
-	if err := layer.ResetRoot(active.Dir()); err != nil {
+	if err := errors.Join(shown.times.putBack(ix, active), layer.ResetRoot(active.Dir())); err != nil {
 		return content, err
 	}
 	tree, err := r.Snapshots.Commit(ctx, active, snapshot.Chain(parent.ID, ix.Content()))
@@ -89,6 +89,7 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 		Insecure: op.Insecure,
 		Files:    files(op.Files),
 		Mounts:   shown.mounts,
+		Times:    shown.times.ofMounted(),
 		ShmSize:  op.ShmSize,
 		Rlimits:  rlimits(op.Ulimits),
 		Stdout:   log.stream(progress.Stdout),

@@ -74,6 +74,7 @@ type shown struct {
 	mounts []sandbox.Mount
 	env    []string
 	caches map[cacheName]*cache.Mount
+	times  *times            // nil where the step uses no caches
 	active []snapshot.Active // trees that can be written to, and are forgotten
 }
 
@@ -82,13 +83,23 @@ type cacheName struct{ id, begin string }
 
 // open makes everything ready that the step's mounts show.
 func (s *shown) open(ctx context.Context, op planner.Exec) error {
-	if err := s.lockCaches(ctx, op.Mounts); err != nil {
+	err := s.lockCaches(ctx, op.Mounts)
+	if err == nil {
+		s.times, err = s.newTimes()
+	}
+	if err == nil && s.times != nil {
+		err = s.times.ofRoot(ctx, op)
+	}
+	if err != nil {
 		return err
 	}
 	for _, m := range op.Mounts {
 		if err := s.add(ctx, m); err != nil {
 			return s.blameAt(m.Span, err)
 		}
+	}
+	if s.times != nil {
+		return s.times.write()
 	}
 	return nil
 }
@@ -100,7 +111,7 @@ func (s *shown) close(ctx context.Context) error {
 		errs = append(errs, s.Snapshots.Discard(ctx, a))
 	}
 	for _, c := range s.caches {
-		errs = append(errs, c.Close())
+		errs = append(errs, c.Done(), c.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -135,8 +146,14 @@ func (s *shown) bind(ctx context.Context, m planner.Mount) error {
 	if err != nil {
 		return err
 	}
+	var times []sandbox.Time
+	if s.times != nil {
+		if times, err = s.times.ofBind(ctx, m); err != nil {
+			return err
+		}
+	}
 	var mount snapshot.Mount
-	if m.ReadOnly {
+	if m.ReadOnly && len(times) == 0 {
 		mount, err = s.Snapshots.Mount(ctx, tree.ID)
 	} else {
 		var active snapshot.Active
@@ -149,7 +166,7 @@ func (s *shown) bind(ctx context.Context, m planner.Mount) error {
 		return err
 	}
 	from := root(mount)
-	s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Tree: &from, Path: m.Source, ReadOnly: m.ReadOnly})
+	s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Tree: &from, Path: m.Source, ReadOnly: m.ReadOnly, Times: times})
 	return nil
 }
 

@@ -23,8 +23,10 @@ const (
 // file systems.
 func (b *builder) prepareRoot() error {
 	var err error
-	b.root, err = openRoot(b.spec.Root, b.stubs)
-	return err
+	if b.root, err = openRoot(b.spec.Root, b.stubs); err != nil {
+		return err
+	}
+	return b.root.setTimes(b.spec.Times)
 }
 
 // device is a node of /dev that every container has.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -101,6 +103,9 @@ func (b *builder) tree(m Mount) error {
 		return err
 	}
 	b.keep(r.dir)
+	if err := r.setTimes(m.Times); err != nil {
+		return err
+	}
 	if m.ReadOnly {
 		if err := sys.SetMount(r.dir, unix.MOUNT_ATTR_RDONLY, false); err != nil {
 			return err
@@ -180,4 +185,50 @@ func (b *builder) openShown(a *attachment) arg {
 		how = binary.NativeEndian.AppendUint64(how, n)
 	}
 	return b.slot(b.call("open "+a.target, unix.SYS_OPENAT2, a.on.shown, b.str(relative(a.below)), b.bytes(how), num(len(how))))
+}
+
+// setTimes gives files their times.
+func (r *root) setTimes(times []Time) (err error) {
+	slices.SortFunc(times, func(a, b Time) int { return strings.Compare(a.Path, b.Path) })
+	var dir *os.File
+	defer func() {
+		if dir != nil {
+			err = errors.Join(err, dir.Close())
+		}
+	}()
+	at := ""
+	for _, t := range times {
+		parent, name := path.Split(t.Path)
+		if dir == nil || parent != at {
+			if dir != nil {
+				if err := dir.Close(); err != nil {
+					return err
+				}
+			}
+			dir, err = openIn(r.dir, parent, unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS)
+			if gone(err) {
+				dir, err = nil, nil
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			at = parent
+		}
+		var st unix.Stat_t
+		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(t.Mtime)}
+			err = unix.UtimesNanoAt(int(dir.Fd()), name, ts, unix.AT_SYMLINK_NOFOLLOW)
+		}
+		if err != nil && !gone(err) {
+			return &os.PathError{Op: "set times", Path: t.Path, Err: err}
+		}
+	}
+	return nil
+}
+
+// gone reports whether a path does not exist, as a path without links.
+func gone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }

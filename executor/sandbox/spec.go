@@ -37,6 +37,8 @@ type Spec struct {
 	Mounts []Mount
 	// Files are shown read-only at their paths.
 	Files []File
+	// Times are of files of Root, which is writable: they get them first.
+	Times []Time
 	// ShmSize is the size of /dev/shm in bytes; 0 is docker's 64 MiB.
 	ShmSize int64
 	Rlimits []Rlimit
@@ -102,6 +104,8 @@ type Mount struct {
 	Path     string
 	Private  *Private
 	ReadOnly bool
+	// Times are of files of Tree, which can be written to: they get them first.
+	Times []Time
 	// Size limits a file system in memory, in bytes; 0 is half of the memory. Mode is
 	// its permission bits, 01777 if 0.
 	Size int64
@@ -117,6 +121,13 @@ type Private struct {
 	// Serve answers a connection to the socket and closes it. The context ends with
 	// the command; connections that are open then are closed.
 	Serve func(context.Context, net.Conn)
+}
+
+// Time is a time for the regular file at a path, which leads through no link. One
+// that does not exist is passed over.
+type Time struct {
+	Path  string
+	Mtime int64 // nanoseconds since 1970
 }
 
 // File is a file that only the sandbox holds. Mode is its permission bits, 0644 if 0.

@@ -52,7 +52,7 @@ func (m *machine) diff(ctx context.Context, c *container.Container) ([]string, e
 	}
 	var lines []string
 	err = m.containers().Look(ctx, c, func(active snapshot.Active) error {
-		ix, err := m.depot.Scan(ctx, chain, len(chain), active)
+		ix, err := m.depot.Scan(ctx, chain, len(chain), active, nil)
 		if err != nil {
 			return err
 		}
