@@ -74,6 +74,11 @@ func execParts(op planner.Exec, root []image.ContentDigest, shown func(p *parts,
 	for _, u := range op.Ulimits {
 		p.add("ulimit", fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard))
 	}
+	for _, v := range op.Volumes {
+		p.add("volume", v.Source)
+		p.add("volume.target", v.Target)
+		p.add("volume.readonly", strconv.FormatBool(v.ReadOnly))
+	}
 	for i, m := range op.Mounts {
 		p.mount(m)
 		if m.Input > 0 {

@@ -15,6 +15,7 @@ func TestExecPartsAreGolden(t *testing.T) {
 	op := planner.Exec{
 		Args: []string{"/bin/sh", "-c", "x"}, Env: []string{"A=1"}, User: "u", Dir: "/w",
 		Platform: image.Platform{OS: "linux", Architecture: "amd64"},
+		Volumes:  []planner.Volume{{Source: "/h", Target: "/v", ReadOnly: true}},
 		Mounts: []planner.Mount{
 			{Type: planner.MountSecret, ID: "s", Env: &env, ReadOnly: true},
 			{Type: planner.MountBind, Target: "/b", Input: 1, Source: "/x", ReadOnly: true},
@@ -45,6 +46,9 @@ platform=linux/amd64/
 network=0
 hostname=
 shm=0
+volume=/h
+volume.target=/v
+volume.readonly=true
 mount=secret
 mount.target=
 mount.readonly=true

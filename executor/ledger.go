@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +98,7 @@ func (t *times) ofRoot(ctx context.Context, op planner.Exec) error {
 	}
 	for _, f := range files {
 		at := "/" + f.Path
-		if covered(op.Mounts, at) {
+		if covered(op, at) {
 			continue
 		}
 		t.setRoot(f, t.want(at, f))
@@ -112,19 +113,16 @@ func (t *times) setRoot(f depot.File, want int64) {
 }
 
 // covered reports whether a path is under a mount.
-func covered(mounts []planner.Mount, at string) bool {
-	for _, m := range mounts {
-		if m.Target != "" && (at == m.Target || strings.HasPrefix(at, m.Target+"/")) {
-			return true
-		}
-	}
-	return false
+func covered(op planner.Exec, at string) bool {
+	below := func(target string) bool { return target != "" && (at == target || strings.HasPrefix(at, target+"/")) }
+	return slices.ContainsFunc(op.Mounts, func(m planner.Mount) bool { return below(m.Target) }) ||
+		slices.ContainsFunc(op.Volumes, func(v planner.Volume) bool { return below(v.Target) })
 }
 
 // ofBase makes new what differs in the base from the base of the last step.
 func (t *times) ofBase(ctx context.Context, base []image.ContentDigest) error {
 	for _, l := range t.ledgers {
-		if l.Files == nil || equalChains(l.Base, base) {
+		if l.Files == nil || slices.Equal(l.Base, base) {
 			continue
 		}
 		files, err := t.Depot.FilesOf(ctx, base, 0, "")
@@ -169,18 +167,6 @@ func (t *times) digests(ctx context.Context, base []image.ContentDigest) map[str
 	}
 	walk("")
 	return digests
-}
-
-func equalChains(a, b []image.ContentDigest) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // ofBind finds the times of what a bind shows that are not those of its tree, by paths in that.

@@ -98,6 +98,7 @@ func (s *shown) open(ctx context.Context, op planner.Exec) error {
 			return s.blameAt(m.Span, err)
 		}
 	}
+	s.volumes(op)
 	if s.times != nil {
 		return s.times.write()
 	}
@@ -135,6 +136,17 @@ func (s *shown) add(ctx context.Context, m planner.Mount) error {
 		return s.agent(m)
 	}
 	return nil
+}
+
+// volumes shows what the command line wants every step to see, but where the step
+// itself mounts something.
+func (s *shown) volumes(op planner.Exec) {
+	for _, v := range op.Volumes {
+		if !slices.ContainsFunc(op.Mounts, func(m planner.Mount) bool { return m.Target == v.Target }) {
+			s.mounts = append(s.mounts, sandbox.Mount{Target: v.Target, Source: v.Source, ReadOnly: v.ReadOnly})
+		}
+	}
+	slices.SortStableFunc(s.mounts, func(a, b sandbox.Mount) int { return cmp.Compare(a.Target, b.Target) })
 }
 
 // bind shows a tree. What is written to it is forgotten.

@@ -115,6 +115,7 @@ type Exec struct {
 	Dir      string // absolute
 	Files    []File // shown to the process read-only, not part of the layer
 	Mounts   []Mount
+	Volumes  []Volume
 	Network  Network
 	// Insecure is the security mode in which the step is kept from nothing.
 	Insecure bool

@@ -72,6 +72,28 @@ type Owner struct {
 
 func (o *Owner) String() string { return fmt.Sprintf("%d:%d %#o", o.UID, o.GID, o.Mode) }
 
+// Volume is something of the host that every RUN is shown. What it holds is in no key.
+type Volume struct {
+	Source   string // absolute
+	Target   string // absolute and clean
+	ReadOnly bool
+}
+
+func (v Volume) String() string {
+	if v.ReadOnly {
+		return v.Source + ":" + v.Target + ":ro"
+	}
+	return v.Source + ":" + v.Target
+}
+
+// volumes writes the volumes of an exec.
+func (e encoder) volumes(volumes []Volume) {
+	e.number(len(volumes))
+	for _, v := range volumes {
+		e.list(v.Source, v.Target, strconv.FormatBool(v.ReadOnly))
+	}
+}
+
 // mounts writes the mounts of an exec. Their inputs' definitions are the step's.
 func (e encoder) mounts(mounts []Mount) {
 	e.number(len(mounts))

@@ -61,7 +61,7 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 	name := *p.lex
 	name.RawQuotes, name.RawEscapes, name.SkipUnsetEnv = true, true, true
 	op := Exec{
-		Args: args, Env: mounts.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files, Mounts: mounts.order(),
+		Args: args, Env: mounts.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files, Mounts: mounts.order(), Volumes: p.Volumes,
 		Network: network, Insecure: insecure, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Platform: s.platform,
 	}
 	s.root = p.step(Step{
@@ -302,6 +302,7 @@ func (e encoder) exec(op Exec) {
 	e.list(op.User, op.Dir, op.Hostname)
 	e.files(op.Files)
 	e.mounts(op.Mounts)
+	e.volumes(op.Volumes)
 	e.number(int(op.Network))
 	e.text(fmt.Sprint(op.Insecure))
 	e.number(int(op.ShmSize))

@@ -37,6 +37,7 @@ type Options struct {
 	Hostname string // empty is the sandbox's default
 	ShmSize  int64  // bytes; 0 is the default
 	Ulimits  []Ulimit
+	Volumes  []Volume // shown to every RUN
 
 	Ignore []string // of the build context
 	// ContextTime is when the context is from, in seconds: that of its commit or of

@@ -86,6 +86,9 @@ func (w *printer) exec(s *Step, op Exec) {
 	w.option("dir", op.Dir)
 	w.files(op.Files)
 	w.mounts(s, op.Mounts)
+	for _, v := range op.Volumes {
+		w.option("volume", v.String())
+	}
 	switch op.Network {
 	case NetworkNone:
 		w.option("network", "none")

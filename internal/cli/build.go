@@ -29,7 +29,7 @@ import (
 type buildFlags struct {
 	tags, buildArgs, labels, noCacheFilter   []string
 	outputs, addHosts, ulimits, contexts     []string
-	secrets, ssh, allow                      []string
+	secrets, ssh, allow, volumes             []string
 	file, target, platform, network, shmSize string
 	iidfile, metadataFile                    string
 	noCache, push, load, quiet               bool
@@ -59,6 +59,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringArrayVar(&f.contexts, "build-context", nil, "what a name stands for: NAME=PATH|URL|docker-image://IMAGE|oci-layout://PATH[:TAG]|target:STAGE")
 	fl.StringArrayVar(&f.secrets, "secret", nil, "a secret of the build, as id=ID[,src=PATH|env=NAME]")
 	fl.StringArrayVar(&f.ssh, "ssh", nil, "an SSH agent of the build, as default[=SOCKET|KEY[,KEY]]; other names are for RUN --mount=type=ssh,id=NAME")
+	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "show RUN steps something of the host, as HOST:TARGET[:ro|rw]; what it holds is no input")
 	fl.StringVar(&f.target, "target", "", "the stage to build (default the last)")
 	fl.StringArrayVar(&f.buildArgs, "build-arg", nil, "value of an ARG, as NAME=VALUE; NAME alone takes it from the environment")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")
@@ -275,6 +276,9 @@ func (f *buildFlags) plan() (planner.Options, error) {
 			return o, err
 		}
 		o.Ulimits = append(o.Ulimits, u)
+	}
+	if o.Volumes, err = parseVolumes(f.volumes); err != nil {
+		return o, err
 	}
 	if f.shmSize != "" {
 		if o.ShmSize, err = parseBytes("--shm-size", f.shmSize); err != nil {

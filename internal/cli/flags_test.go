@@ -2,6 +2,7 @@ package cli
 
 import (
 	"net/netip"
+	"path"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ func FuzzFlags(f *testing.F) {
 	for _, text := range []string{
 		"type=oci,dest=x.tar,compression=zstd,compression-level=3", "type=local,dest=out", "out", "-", "type=registry,name=a/b:1", `type=oci,"dest=a,b"`,
 		"base=docker-image://busybox:1", "d=./dir", "l=oci-layout://x:1", "t=target:one", "u=https://h/x.tar", "g=https://h/x.git#main:dir",
-		"id=a,src=file", "id=a,env=B", "type=env,id=A", "default", "default=/run/agent", "host:192.0.2.1", "host=2001:db8::1", "nofile=1:2", "core=-1",
+		"id=a,src=file", "id=a,env=B", "type=env,id=A", "default", "default=/run/agent", "default=k,raw=true", "=x", "/:/v:ro", "./a:/v/../w:rw,ro", "a:/v", "/a:b", "/a:/proc/x", "host:192.0.2.1", "host=2001:db8::1", "nofile=1:2", "core=-1",
 		"64m", "1.5g", "NAME=value", "NAME", "=", "linux/arm64/v8", "host", "none", "a:1", "localhost:5000/a@sha256:0",
 	} {
 		f.Add(text)
@@ -43,7 +44,21 @@ func FuzzFlags(f *testing.F) {
 			return c.plan, nil
 		})
 		twice("--secret", func() (any, error) { return parseSecrets([]string{text}) })
-		twice("--ssh", func() (any, error) { return parseSSH([]string{text}) })
+		twice("--ssh", func() (any, error) {
+			all, err := parseSSH([]string{text})
+			sockets := map[string]string{}
+			for id, a := range all {
+				sockets[id] = a.socket
+			}
+			return sockets, err
+		})
+		twice("--volume", func() (any, error) {
+			v, err := parseVolume(text)
+			if err == nil && (!path.IsAbs(v.Source) || !path.IsAbs(v.Target) || path.Clean(v.Target) != v.Target || v.Target == "/") {
+				t.Errorf("--volume %q is %+v", text, v)
+			}
+			return v, err
+		})
 		twice("-t", func() (any, error) { return parseTags([]string{text}) })
 		if got := twice("--ulimit", func() (any, error) { return parseUlimit(text) }); got != nil && text == "" {
 			t.Error("an empty --ulimit is accepted")
