@@ -1,0 +1,225 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// Config says what a step may reach beside the outside.
+type Config struct {
+	// HostGateway has the machine's loopback answer at [Gateway].
+	HostGateway bool
+	// Veth makes the interface without /dev/net/tun, as is done where that cannot be opened.
+	Veth bool
+}
+
+// Network is the network of one step.
+type Network struct {
+	config  Config
+	refusal *refusal
+	servers []netip.AddrPort
+	device  *device
+	link    *link
+	stack   *stack.Stack
+
+	ctx    context.Context //nolint:containedctx // ends with the network; connections are made in its name
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	open   map[io.Closer]struct{}
+	work   sync.WaitGroup // whatever runs for the step
+	// sending is how many connections the step may still be sending on; sent is closed, if somebody
+	// waits, when there is none any more.
+	sending int
+	sent    chan struct{}
+	flows   chan struct{} // one for each sender of datagrams
+}
+
+// maxFlows is how many pairs of addresses datagrams may go between at the same time.
+const maxFlows = 1024
+
+// Start makes a network. It is closed by the caller, after the last process in it has ended.
+func Start(config Config) (_ *Network, err error) {
+	n := &Network{
+		config: config, refusal: newRefusal(isLocal), servers: servers(),
+		open: map[io.Closer]struct{}{}, flows: make(chan struct{}, maxFlows),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	with6 := hasIP6()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.shut())
+		}
+	}()
+	if n.device, err = openDevice(with6, config.Veth); err != nil {
+		return nil, err
+	}
+	if n.link, err = newLink(n.device); err != nil {
+		return nil, err
+	}
+	if n.stack, err = newStack(with6, n.accept, n.receive); err != nil {
+		return nil, err
+	}
+	if err := attach(n.stack, n.link, with6); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// openDevice makes the interface a TUN, or, where there is none to be had, one of a pair.
+func openDevice(with6, veth bool) (*device, error) {
+	var errs []error
+	if !veth {
+		d, err := newDevice(with6, false)
+		if err == nil {
+			return d, nil
+		}
+		errs = append(errs, err)
+	}
+	d, err := newDevice(with6, true)
+	if err == nil {
+		return d, nil
+	}
+	return nil, &DeviceError{errors.Join(append(errs, err)...)}
+}
+
+// DeviceError is a machine that lets no network be made.
+type DeviceError struct{ Err error }
+
+func (e *DeviceError) Error() string { return fmt.Sprintf("make a network for the step: %v", e.Err) }
+
+func (e *DeviceError) Unwrap() error { return e.Err }
+
+// Namespace is the network namespace, for the sandbox. It belongs to the network.
+func (n *Network) Namespace() *os.File { return n.device.namespace }
+
+// patience is how long what a step sent before it ended may take to leave.
+const patience = time.Second
+
+// Close ends the network. What the step had sent before it ended is sent on, unless ctx ends.
+func (n *Network) Close(ctx context.Context) error {
+	sent := make(chan struct{})
+	n.mu.Lock()
+	n.closed, n.sent = true, sent
+	if n.sending == 0 {
+		close(sent)
+		n.sent = nil
+	}
+	n.mu.Unlock()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-sent:
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return n.shut()
+}
+
+// startSending announces that the step sends on one more connection, until the function that
+// is returned is called.
+func (n *Network) startSending() (end func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sending++
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.sending--
+		if n.sending == 0 && n.sent != nil {
+			close(n.sent)
+			n.sent = nil
+		}
+	}
+}
+
+// shut ends all that runs for the step, and waits until it has.
+func (n *Network) shut() error {
+	n.mu.Lock()
+	n.closed = true
+	for c := range n.open {
+		_ = c.Close() // whoever uses it sees that it is closed
+	}
+	n.mu.Unlock()
+	n.cancel()
+	if n.stack != nil {
+		n.stack.Close()
+	}
+	n.work.Wait()
+	var err error
+	if n.device != nil {
+		err = n.device.close()
+	}
+	if n.link != nil {
+		n.link.Wait()
+	}
+	if n.stack != nil {
+		n.stack.Wait()
+	}
+	return err
+}
+
+// begin announces work for the step; ok is false if there is none to be done any more.
+func (n *Network) begin() (ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	n.work.Add(1)
+	return true
+}
+
+// keep has c closed when the network is; forget is called when that is not needed any more.
+func (n *Network) keep(c io.Closer) (forget func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx.Err() != nil {
+		_ = c.Close()
+	}
+	n.open[c] = struct{}{}
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.open, c)
+	}
+}
+
+// way is where packets to an address go.
+type way int
+
+const (
+	nowhere way = iota
+	outside
+	resolver
+)
+
+// find decides what stands for an address that the step uses.
+func (n *Network) find(to netip.AddrPort) (netip.AddrPort, way) {
+	a := to.Addr().Unmap()
+	switch a.String() {
+	case Nameserver:
+		if to.Port() == domain {
+			return to, resolver
+		}
+		return to, nowhere
+	case Gateway:
+		if n.config.HostGateway {
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port()), outside
+		}
+		return to, nowhere
+	}
+	if n.refusal.refuses(a) {
+		return to, nowhere
+	}
+	return netip.AddrPortFrom(a, to.Port()), outside
+}
