@@ -127,7 +127,7 @@ func (s *shown) add(ctx context.Context, m planner.Mount) error {
 		if m.Input > 0 {
 			path = beginName
 		}
-		s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Source: dir, Path: path, ReadOnly: m.ReadOnly})
+		s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Source: dir, Path: path, ReadOnly: m.ReadOnly, Stubs: true})
 	case planner.MountTmpfs:
 		s.mounts = append(s.mounts, sandbox.Mount{Target: m.Target, Size: m.Size, ReadOnly: m.ReadOnly})
 	case planner.MountSecret:

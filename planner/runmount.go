@@ -76,6 +76,9 @@ func (b *mountPlan) mount(n int, g parser.Mount, from *stage) (Mount, error) {
 		return b.agent(n, m, g)
 	case "tmpfs":
 		m.Type, m.ID = MountTmpfs, ""
+		if path.Join("/", g.Source) != "/" {
+			return m, b.fault(n, "source %q is not in a tmpfs, which is empty", g.Source)
+		}
 	case "cache":
 		m.Type = MountCache
 		b.cache(&m, g, from)

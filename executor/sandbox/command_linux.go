@@ -112,7 +112,7 @@ func (b *builder) prepareDir() error {
 	}
 	for i := len(b.attached) - 1; i >= 0; i-- {
 		if a := b.attached[i]; below(dir, a.target) {
-			return (&root{dir: a.mount}).workingDir(dir[len(a.target):])
+			return (&root{dir: a.dir()}).workingDir(dir[len(a.target):])
 		}
 	}
 	return b.root.workingDir(dir)

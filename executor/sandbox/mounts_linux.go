@@ -86,14 +86,17 @@ func (b *builder) mountAt(mount, point *os.File, target string) {
 // that covers that part of it.
 func (b *builder) place(a *attachment, dir bool) error {
 	target := a.target
-	for _, name := range []string{"/proc", "/sys"} {
-		if below(target, name) {
-			return fmt.Errorf("nothing can be mounted in %s", name)
-		}
-	}
-	if target == "/" {
+	switch {
+	case target == "/":
 		return errors.New("nothing can be mounted on the root")
+	case below(target, "/proc"), target == "/sys":
+		return fmt.Errorf("nothing can be mounted at %s", target)
+	case below(target, "/sys"):
+		a.late = true // what is there is known when it is mounted
+		return nil
 	}
+	// What comes later takes the place of what has it: a file cannot be mounted upon twice.
+	b.attached = slices.DeleteFunc(b.attached, func(o *attachment) bool { return o.target == target && o != b.attached[0] && o.replaceable() })
 	// The mount that was made last is the one on top.
 	for _, on := range slices.Backward(b.attached) {
 		if !below(target, on.target) {

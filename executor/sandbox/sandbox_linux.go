@@ -148,9 +148,15 @@ type attachment struct {
 	below string
 	shown arg  // of pick: the mount that shows it
 	host  bool // something is mounted on it
-	// lasting says that what is made in it stays when the step has ended.
+	// lasting says that what is made in it stays when the step has ended, unless it is
+	// removed.
 	lasting bool
+	// late says that it is attached when the kernel's own file systems are.
+	late bool
 }
+
+// replaceable reports whether nothing is attached to it.
+func (a *attachment) replaceable() bool { return !a.host }
 
 // dir is the directory that the attachment shows.
 func (a *attachment) dir() *os.File {
@@ -191,8 +197,9 @@ func (b *builder) write() error {
 	b.network()
 	b.openKernel()
 	b.enterRoot()
-	b.attach()
+	b.attach(false)
 	b.mountKernel()
+	b.attach(true)
 	b.hide()
 	b.identify()
 	b.standardIO()

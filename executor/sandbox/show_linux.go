@@ -73,7 +73,7 @@ func (b *builder) bind(m Mount, attrs uint64) error {
 			return err
 		}
 	}
-	return b.add(&attachment{mount: mount, target: path.Clean("/" + m.Target), lasting: true})
+	return b.add(&attachment{mount: mount, target: path.Clean("/" + m.Target), lasting: !m.Stubs})
 }
 
 // cloneHost makes a second view of what path leads to in the directory source, or
@@ -141,22 +141,23 @@ func (b *builder) tmpfs(m Mount) error {
 	return b.show(b.keep(mount), nil, m.Target)
 }
 
-// attach puts all mounts into their places, in order.
-func (b *builder) attach() {
+// attach puts the mounts into their places, in order: those that are late, or all
+// others.
+func (b *builder) attach(late bool) {
 	for i, a := range b.attached {
+		if a.late != late {
+			continue
+		}
 		mount := b.file(a.mount)
 		if a.pick != nil {
 			mount = b.clone(a)
 			a.shown = mount
 		}
-		point := arg{}
-		if a.on == nil {
-			point = b.file(a.point)
+		if a.point != nil {
+			b.move("mount at "+a.target, mount, b.file(a.point))
 		} else {
-			point = b.openShown(a)
-		}
-		b.move("mount at "+a.target, mount, point)
-		if a.on != nil {
+			point := b.openPlace(a)
+			b.move("mount at "+a.target, mount, point)
 			b.release(point)
 		}
 		if a.pick != nil && !a.host {
@@ -178,13 +179,17 @@ func (b *builder) clone(a *attachment) arg {
 	return shown
 }
 
-// openShown opens the place of a in the mount that covers it.
-func (b *builder) openShown(a *attachment) arg {
+// openPlace opens the place of a in the mount that covers it, or in the root.
+func (b *builder) openPlace(a *attachment) arg {
 	how := make([]byte, 0, 24) // struct open_how
 	for _, n := range []uint64{unix.O_PATH | unix.O_CLOEXEC, 0, unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS} {
 		how = binary.NativeEndian.AppendUint64(how, n)
 	}
-	return b.slot(b.call("open "+a.target, unix.SYS_OPENAT2, a.on.shown, b.str(relative(a.below)), b.bytes(how), num(len(how))))
+	dir, name := atCwd(), a.target
+	if a.on != nil {
+		dir, name = a.on.shown, a.below
+	}
+	return b.slot(b.call("open "+a.target, unix.SYS_OPENAT2, dir, b.str(relative(name)), b.bytes(how), num(len(how))))
 }
 
 // setTimes gives files their times.

@@ -104,6 +104,8 @@ type Mount struct {
 	Path     string
 	Private  *Private
 	ReadOnly bool
+	// Stubs says that what is made in Source to be mounted upon stays there.
+	Stubs bool
 	// Times are of files of Tree, which can be written to: they get them first.
 	Times []Time
 	// Size limits a file system in memory, in bytes; 0 is half of the memory. Mode is

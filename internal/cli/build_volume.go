@@ -44,7 +44,7 @@ func parseVolume(text string) (v planner.Volume, err error) {
 	case v.Target == "/":
 		return v, usage("--volume: %q: nothing can be mounted on the root", text)
 	case kernels(v.Target):
-		return v, usage("--volume: %q: nothing can be mounted in /proc and /sys", text)
+		return v, usage("--volume: %q: nothing can be mounted at %s", text, v.Target)
 	}
 	if len(parts) == 3 {
 		for option := range strings.SplitSeq(parts[2], ",") {
@@ -64,7 +64,7 @@ func parseVolume(text string) (v planner.Volume, err error) {
 	return v, nil
 }
 
-// kernels reports whether a path is in a file system of the kernel's.
+// kernels reports whether a path is one of the kernel's, where nothing can be mounted.
 func kernels(target string) bool {
-	return slices.ContainsFunc([]string{"/proc", "/sys"}, func(dir string) bool { return target == dir || strings.HasPrefix(target, dir+"/") })
+	return target == "/sys" || target == "/proc" || strings.HasPrefix(target, "/proc/")
 }
