@@ -68,6 +68,10 @@ func Plan(ctx context.Context, o Options) (*planner.Graph, error) {
 			return graph, err
 		}
 		if err := resolve(ctx, o.Resolver, wanted, pins); err != nil {
+			o.Plan.Unresolved = true
+			if _, _, fault := planner.Plan(recipe, o.Plan, pins); fault != nil {
+				err = fault // what is wrong with the recipe itself comes first
+			}
 			return nil, err
 		}
 	}

@@ -25,7 +25,7 @@ func convert(parsed any, at Place) (Instruction, *diag.Error) {
 	case *instructions.ArgCommand:
 		args := make([]ArgPair, len(c.Args))
 		for i, a := range c.Args {
-			args[i] = ArgPair{Name: a.Key, Default: a.Value}
+			args[i] = ArgPair{Name: a.Key, Default: a.Value, Doc: a.DocComment}
 		}
 		return &Arg{Place: at, Args: args}, nil
 	case *instructions.HealthCheckCommand:
@@ -61,7 +61,7 @@ func convert(parsed any, at Place) (Instruction, *diag.Error) {
 func pairs(kvs instructions.KeyValuePairs) []Pair {
 	out := make([]Pair, len(kvs))
 	for i, kv := range kvs {
-		out[i] = Pair{Name: kv.Key, Value: kv.Value}
+		out[i] = Pair{Name: kv.Key, Value: kv.Value, Legacy: kv.NoDelim}
 	}
 	return out
 }

@@ -24,6 +24,10 @@ func Parse(f *diag.File) (*Recipe, error) {
 		return nil, r.faults.Err()
 	}
 	recipe.Escape = tree.EscapeToken
+	if options, _, at, ok := parser.ParseDirective("check", []byte(f.Text)); ok {
+		recipe.Check, recipe.CheckSpan = options, r.find(max(first(at), 1), options)
+	}
+	r.continuations(&recipe.Report, tree.Warnings)
 	for _, node := range tree.AST.Children {
 		r.instruction(recipe, node)
 	}
@@ -35,6 +39,8 @@ func Parse(f *diag.File) (*Recipe, error) {
 		r.suspect(recipe)
 		return nil, r.faults.Err()
 	}
+	recipe.checkNames()
+	recipe.checkCasing()
 	return recipe, nil
 }
 
@@ -105,11 +111,6 @@ func (r *reader) declared() {
 		r.faults.Add(diag.Errorf(r.find(line, ref), "frontend %q is not supported", ref).
 			WithHint("recipes in the language of docker/dockerfile are read without a frontend; leave the syntax line out"))
 	}
-	// No check runs yet, and so none can be chosen.
-	if options, _, at, ok := parser.ParseDirective("check", text); ok {
-		r.faults.Add(diag.Errorf(r.find(max(first(at), 1), options), "the check directive is not supported yet").
-			WithHint("leave the line out: no checks are made"))
-	}
 }
 
 // Native reports whether the frontend named in a syntax directive is the
@@ -177,8 +178,8 @@ func (r *reader) tooLong(line int) {
 // instruction adds what node says to the recipe.
 func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
 	at := place(r, node.StartLine, node.EndLine, strings.TrimSpace(node.Original))
-	at.Keyword = node.Value
-	parsed, err := instructions.ParseInstruction(node)
+	at.Keyword, at.Comments = node.Value, node.PrevComment
+	parsed, err := instructions.ParseInstructionWithLinter(node, recipe.Report.watch(&at))
 	if err != nil {
 		r.faults.Add(r.fault(err, at))
 		if strings.EqualFold(node.Value, "FROM") {
@@ -188,7 +189,7 @@ func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
 		return
 	}
 	if from, ok := parsed.(*instructions.Stage); ok {
-		recipe.Stages = append(recipe.Stages, &Stage{Place: at, Base: from.BaseName, Name: from.Name, Platform: from.Platform})
+		recipe.Stages = append(recipe.Stages, &Stage{Place: at, Base: from.BaseName, Name: from.Name, Platform: from.Platform, Doc: from.DocComment})
 		return
 	}
 	in, fault := convert(parsed, at)

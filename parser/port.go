@@ -51,6 +51,14 @@ func ParsePort(text string) ([]string, error) {
 	return ports, nil
 }
 
+// PortStyle says of what [ParsePort] takes whether its protocol has capitals and
+// whether something stands in front of the port that means nothing.
+func PortStyle(text string) (capitals, mapped bool) {
+	address, host, port := splitPort(text)
+	_, protocol, _ := strings.Cut(port, "/")
+	return protocol != strings.ToLower(protocol), address != "" || host != ""
+}
+
 func splitPort(text string) (address, host, port string) {
 	parts := strings.Split(text, ":")
 	n := len(parts)

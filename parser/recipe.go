@@ -15,6 +15,11 @@ type Recipe struct {
 	// Args are the ARG instructions before the first FROM.
 	Args   []*Arg
 	Stages []*Stage
+	// Check is what the check directive says, and CheckSpan its place.
+	Check     string
+	CheckSpan diag.Span
+	// Report is what checks found that need no more than the text.
+	Report Report
 }
 
 // Stage is FROM and what follows it up to the next FROM.
@@ -23,6 +28,7 @@ type Stage struct {
 	Base     string // as written, with variables: an image, a stage or "scratch"
 	Name     string // lower case; empty where FROM gives none
 	Platform string // as written, with variables
+	Doc      string // what a comment above says of it
 	// Instructions are in the order of the text.
 	Instructions []Instruction
 }
@@ -36,6 +42,8 @@ type Place struct {
 	Keyword string
 	// Text is the instruction on one line, without heredocs.
 	Text string
+	// Comments are the comments right above it, one line each.
+	Comments []string
 }
 
 // Source returns the place itself; it is what instructions have in common.
@@ -99,7 +107,10 @@ type Instruction interface {
 }
 
 // Pair is a name with its value.
-type Pair struct{ Name, Value string }
+type Pair struct {
+	Name, Value string
+	Legacy      bool `json:",omitempty"` // written without "="
+}
 
 // Arg is ARG.
 type Arg struct {
@@ -111,6 +122,7 @@ type Arg struct {
 type ArgPair struct {
 	Name    string
 	Default *string
+	Doc     string `json:",omitempty"` // what a comment above says of it
 }
 
 // Env is ENV.

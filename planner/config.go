@@ -40,6 +40,9 @@ func clone(c image.Config) image.Config {
 
 // do plans one instruction.
 func (p *plan) do(s *stage, c command) error {
+	p.doing = &doing{stage: s, at: c.Source()}
+	defer func() { p.doing = nil }()
+	p.checkOnce(s, c.Instruction)
 	switch in := c.Instruction.(type) {
 	case *parser.Run:
 		return p.runStep(s, in, c.mounts, c.trigger)
@@ -111,7 +114,9 @@ func (s *stage) fold(in parser.Instruction) {
 func (p *plan) arg(s *stage, a *parser.Arg) error {
 	texts := make([]string, len(a.Args))
 	for i, arg := range a.Args {
+		p.checkSecret("ARG", arg.Name)
 		value, ok := p.BuildArgs[arg.Name]
+		inherited := false
 		switch {
 		case ok:
 		case arg.Default != nil:
@@ -122,7 +127,9 @@ func (p *plan) arg(s *stage, a *parser.Arg) error {
 			ok = true
 		default:
 			value, ok = p.global.Get(arg.Name)
+			inherited = ok
 		}
+		s.takes.declare(arg, value, a.Span, inherited)
 		texts[i] = arg.Name
 		if ok {
 			texts[i] += "=" + value
@@ -142,6 +149,8 @@ func (p *plan) setEnv(s *stage, e *parser.Env) error {
 		return err
 	}
 	for _, v := range vars {
+		p.checkLegacy(v)
+		p.checkSecret("ENV", v.Name)
 		s.env.set(v.Name, v.Value)
 		s.config.Config.Env = withVar(s.config.Config.Env, v)
 	}
@@ -170,6 +179,7 @@ func (p *plan) label(s *stage, l *parser.Label) error {
 		s.config.Config.Labels = map[string]string{}
 	}
 	for _, v := range labels {
+		p.checkLegacy(v)
 		s.config.Config.Labels[v.Name] = v.Value
 	}
 	s.commit(pairsText("LABEL", labels), false)

@@ -64,7 +64,8 @@ func (e *env) remove(name string) {
 
 // word replaces the variables in a word and removes its quotes, as BuildKit does.
 func (p *plan) word(text string, vars env, at *parser.Place) (string, error) {
-	word, _, err := p.lex.ProcessWord(text, vars)
+	word, unmatched, err := p.lex.ProcessWord(text, vars)
+	p.checkUndefined(unmatched, vars, at)
 	if err != nil {
 		return "", diag.Errorf(at.Find(text), "%s", err)
 	}
@@ -94,15 +95,17 @@ func (p *plan) pairs(list []parser.Pair, vars env, at *parser.Place) ([]parser.P
 		if out[i].Value, err = p.word(v.Value, vars, at); err != nil {
 			return nil, err
 		}
+		out[i].Legacy = v.Legacy
 	}
 	return out, nil
 }
 
 // raw replaces the variables in the text of a heredoc; quotes stay.
-func raw(text string, vars env, at *parser.Place) (string, error) {
+func (p *plan) raw(text string, vars env, at *parser.Place) (string, error) {
 	lex := shell.NewLex('\\')
 	lex.SkipProcessQuotes = true
-	word, _, err := lex.ProcessWord(text, vars)
+	word, unmatched, err := lex.ProcessWord(text, vars)
+	p.checkUndefined(unmatched, vars, at)
 	if err != nil {
 		return "", diag.Errorf(at.Span, "heredoc: %s", err)
 	}
@@ -123,6 +126,34 @@ func limit(word string, at *parser.Place) error {
 // globals evaluates the ARGs before the first FROM, with those that describe
 // the build's platforms below them.
 func (p *plan) globals() error {
+	p.global = p.platformArgs()
+	for _, a := range p.recipe.Args {
+		for _, arg := range a.Args {
+			value, ok := p.BuildArgs[arg.Name]
+			var matched map[string]struct{}
+			switch {
+			case ok:
+			case arg.Default == nil:
+				p.takes.declareGlobal(arg, "", a.Span, nil)
+				continue
+			default:
+				match, err := p.lex.ProcessWordWithMatches(*arg.Default, p.global)
+				if err == nil {
+					matched = match.Matched
+				}
+				if value, err = p.word(*arg.Default, p.global, &a.Place); err != nil {
+					return err
+				}
+			}
+			p.takes.declareGlobal(arg, value, a.Span, matched)
+			p.global.set(arg.Name, value)
+		}
+	}
+	return nil
+}
+
+// platformArgs are the variables that describe the build's platforms and its target.
+func (p *plan) platformArgs() (vars env) {
 	target := p.Target
 	if target == "" {
 		target = p.recipe.Stages[len(p.recipe.Stages)-1].Name
@@ -146,25 +177,9 @@ func (p *plan) globals() error {
 		if given, ok := p.BuildArgs[v.Name]; ok {
 			v.Value = given
 		}
-		p.global.set(v.Name, v.Value)
+		vars.set(v.Name, v.Value)
 	}
-	for _, a := range p.recipe.Args {
-		for _, arg := range a.Args {
-			value, ok := p.BuildArgs[arg.Name]
-			switch {
-			case ok:
-			case arg.Default == nil:
-				continue
-			default:
-				var err error
-				if value, err = p.word(*arg.Default, p.global, &a.Place); err != nil {
-					return err
-				}
-			}
-			p.global.set(arg.Name, value)
-		}
-	}
-	return nil
+	return vars
 }
 
 // proxyEnv returns what build arguments say about proxies, for the environment

@@ -16,6 +16,7 @@ func (p *plan) expose(s *stage, e *parser.Expose) error {
 			return diag.Errorf(e.Find(text), "%s", err)
 		}
 		for _, word := range words {
+			p.checkPort(word)
 			found, err := parser.ParsePort(word)
 			if err != nil {
 				return diag.Errorf(e.Find(text), "%s", err).WithHint(parser.PortHint)

@@ -18,6 +18,7 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 // Graph is everything that has to be done for one target on one platform.
 type Graph struct {
+	Outline Outline
 	// Steps are in an order in which every step comes after its inputs. Only what
 	// the target needs is here.
 	Steps  []Step

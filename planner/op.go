@@ -58,6 +58,7 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 	if err != nil {
 		return err
 	}
+	s.takes.need(mounts.order(), r.Span)
 	name := *p.lex
 	name.RawQuotes, name.RawEscapes, name.SkipUnsetEnv = true, true, true
 	op := Exec{
@@ -129,7 +130,7 @@ func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, text string, err error
 	for _, f := range c.Files {
 		data := f.Data
 		if f.Expand {
-			if data, err = raw(data, s.env, &c.Place); err != nil {
+			if data, err = p.raw(data, s.env, &c.Place); err != nil {
 				return op, "", err
 			}
 		}
@@ -173,6 +174,7 @@ func (p *plan) workdirStep(s *stage, w *parser.Workdir, trigger bool) error {
 	if err != nil {
 		return err
 	}
+	p.checkWorkdir(s, dir)
 	dir = s.workdir(dir)
 	if dir != "/" {
 		s.root = p.step(Step{

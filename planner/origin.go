@@ -64,6 +64,9 @@ func (p *plan) origin(c *parser.Copy, written, source string, from, s *stage) (P
 	case c.Checksum != "":
 		return Part{}, None, diag.Errorf(c.FindFlag("--checksum", c.Checksum), "checksum requires HTTP(S) or Git sources")
 	}
+	if c.From == "" {
+		p.checkIgnored(c, source)
+	}
 	part := Part{Unpack: c.Add && (c.Unpack == nil || *c.Unpack)}
 	if c.Parents {
 		// What is above the pivot is not copied.

@@ -44,6 +44,15 @@ type Options struct {
 	// its file; nil where nobody says. It is what "context" as SOURCE_DATE_EPOCH means.
 	ContextTime *int64
 
+	// CheckOnly plans for what checks find: all stages, unless a target is named.
+	CheckOnly bool
+	// Unresolved says that names which are not in the pins cannot be had: nothing is
+	// made, and checks find what there is to find without them.
+	Unresolved bool
+	// Warn is told what checks find, in the order of the planning, when all names
+	// are known or a fault ends it; it may be nil.
+	Warn func(parser.Warning)
+
 	// Contexts are the named contexts, by [ContextName]; after "::" a name can have
 	// the platform that it is for.
 	Contexts map[string]Named
@@ -85,11 +94,20 @@ type Wanted struct {
 // Plan returns the graph that makes the target of the recipe. Where names are
 // not in pins it returns no graph but those names, in the order of the text,
 // each once. A fault in the recipe is a [diag.Error] with its place.
-func Plan(r *parser.Recipe, o Options, pins Pins) (*Graph, []Wanted, error) {
+func Plan(r *parser.Recipe, o Options, pins Pins) (graph *Graph, wanted []Wanted, err error) {
 	p, err := newPlan(r, o, pins)
 	if err != nil {
 		return nil, nil, err
 	}
+	defer func() {
+		if len(wanted) > 0 && !p.Unresolved {
+			return
+		}
+		if cerr := p.tell(); err == nil && cerr != nil && !p.CheckOnly {
+			graph, err = nil, cerr
+		}
+	}()
+	p.checkDefaults()
 	if err := p.open(); err != nil {
 		return nil, nil, err
 	}
@@ -131,6 +149,11 @@ type plan struct {
 	// other builds.
 	cacheNamespace string
 
+	checks parser.Checks
+	report parser.Report
+	takes  takes  // of the ARGs before the first FROM
+	doing  *doing // the instruction that is being planned; nil between them
+
 	stages  []*stage
 	byName  map[string]*stage
 	context StepRef
@@ -142,7 +165,7 @@ type plan struct {
 func newPlan(r *parser.Recipe, o Options, pins Pins) (*plan, error) {
 	p := &plan{
 		Options: o, recipe: r, pins: pins, build: o.BuildPlatform, goal: o.Platform, asked: o.Platform.OS != "",
-		lex: shell.NewLex(r.Escape), byName: map[string]*stage{}, context: None, known: map[ID]StepRef{},
+		lex: shell.NewLex(r.Escape), byName: map[string]*stage{}, context: None, known: map[ID]StepRef{}, takes: newTakes(),
 	}
 	p.BuildArgs = maps.Clone(o.BuildArgs)
 	if p.build.OS == "" {
@@ -163,11 +186,11 @@ func newPlan(r *parser.Recipe, o Options, pins Pins) (*plan, error) {
 	if asked, _ := strconv.ParseBool(p.BuildArgs["BUILDKIT_MULTI_PLATFORM"]); asked {
 		return nil, diag.Errorf(diag.Span{}, "build argument BUILDKIT_MULTI_PLATFORM: an index of platforms is not supported yet")
 	}
-	if p.BuildArgs["BUILDKIT_DOCKERFILE_CHECK"] != "" {
-		return nil, diag.Errorf(diag.Span{}, "build argument BUILDKIT_DOCKERFILE_CHECK: checks are not supported yet")
-	}
 	if len(r.Stages) == 0 {
 		return nil, diag.Errorf(diag.Span{File: r.File}, "dockerfile contains no stages to build")
+	}
+	if err := p.chooseChecks(); err != nil {
+		return nil, err
 	}
 	p.proxy = proxyEnv(p.BuildArgs)
 	p.cacheNamespace = p.BuildArgs["BUILDKIT_CACHE_MOUNT_NS"]
@@ -225,7 +248,7 @@ func (p *plan) graph(target *stage) *Graph {
 	}
 	p.setPlatform(&config)
 	config.History = complete(config.History, target.layers)
-	g := &Graph{Steps: steps, Result: Result{Root: root, Config: config, BaseHistory: target.history, Epoch: p.epoch}}
+	g := &Graph{Outline: p.outline(target), Steps: steps, Result: Result{Root: root, Config: config, BaseHistory: target.history, Epoch: p.epoch}}
 	if target.created != nil {
 		g.Result.Base = *target.created
 	}

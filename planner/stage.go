@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,8 @@ type stage struct {
 	loose        bool      // named by a COPY alone
 	base         *stage    // nil for an image and for scratch
 	commands     []command
+	named, doc   string // its name in the recipe, and what a comment says of it
+	takes        takes
 	deps         []dependency
 	noCache      bool
 	hasCmd       bool // of its own
@@ -40,7 +43,8 @@ type stage struct {
 	resolved, triggered, done bool
 
 	state
-	steps, step int // how many have a name with a number; the last number given
+	cmd, entrypoint, healthcheck *parser.Place // the last of each
+	steps, step                  int           // how many have a name with a number; the last number given
 }
 
 // state is what a stage hands to those that begin with it.
@@ -52,6 +56,7 @@ type state struct {
 	user     string
 	config   image.Config
 	args     []argument
+	workdirs bool // there was a WORKDIR
 
 	created *time.Time // of the image at the bottom
 	history int        // how many entries of the config's history are that image's
@@ -81,9 +86,12 @@ type dependency struct {
 // open makes the stages of the recipe and joins those that begin with another.
 func (p *plan) open() error {
 	for i, from := range p.recipe.Stages {
-		s := &stage{Place: from.Place, at: from.Find(from.Base), id: from.Name, shown: from.Name, source: None}
+		s := &stage{Place: from.Place, at: from.Find(from.Base), id: from.Name, shown: from.Name, source: None, named: from.Name, doc: from.Doc, takes: p.takes.clone()}
+		s.takes.use(p, from.Base)
+		s.takes.use(p, from.Platform)
 		s.root = None
 		var err error
+		p.checkArguments(from.Base, &from.Place)
 		if s.ref, err = p.word(from.Base, p.global, &from.Place); err != nil {
 			return err
 		}
@@ -92,6 +100,7 @@ func (p *plan) open() error {
 				WithHint("give the variable a default with ARG before the first FROM, or a value with --build-arg")
 		}
 		if from.Platform != "" {
+			p.checkPlatformFlag(from)
 			if s.platform, err = p.stagePlatform(from); err != nil {
 				return err
 			}
@@ -136,7 +145,11 @@ func (p *plan) open() error {
 
 // add gives a stage its number. A stage of the same name above it is its base.
 func (p *plan) add(s *stage) {
-	s.base = p.byName[s.ref]
+	if s.base = p.byName[s.ref]; s.base != nil {
+		used := s.takes.used
+		s.takes = s.base.takes.clone()
+		maps.Copy(s.takes.used, used)
+	}
 	p.stages = append(p.stages, s)
 }
 
@@ -266,7 +279,7 @@ func (p *plan) fromName(name string, place *parser.Place, at diag.Span) (*stage,
 	if s, ok := p.byName[strings.ToLower(name)]; ok {
 		return s, nil
 	}
-	s := &stage{Place: *place, at: at, ref: name, id: name, loose: true, source: None}
+	s := &stage{Place: *place, at: at, ref: name, id: name, loose: true, source: None, takes: newTakes()}
 	s.root = None
 	p.add(s)
 	if err := p.override(s, name); err != nil {
@@ -328,7 +341,13 @@ func reach(s *stage) map[*stage]bool {
 // they bring, which may need more.
 func (p *plan) resolve(target *stage) (map[*stage]bool, error) {
 	for {
-		reached := reach(target)
+		needed := reach(target)
+		reached := maps.Clone(needed)
+		if p.CheckOnly && p.Target == "" {
+			for _, s := range p.stages {
+				maps.Copy(reached, reach(s))
+			}
+		}
 		for _, s := range p.stages {
 			if s.base != nil || s.resolved {
 				continue
@@ -342,7 +361,7 @@ func (p *plan) resolve(target *stage) (map[*stage]bool, error) {
 		}
 		more := false
 		for _, s := range slices.Clone(p.stages) {
-			if !reached[s] {
+			if !needed[s] {
 				continue
 			}
 			found, err := p.triggers(s)
@@ -411,6 +430,9 @@ func (p *plan) image(s *stage, ref image.Reference, pin Pin) error {
 			return fmt.Errorf("pin of %s: %w", ref, err)
 		}
 		ref = pinned
+	}
+	if s.context == nil {
+		p.checkBasePlatform(s, pin.Config.Platform())
 	}
 	for range pin.Config.RootFS.DiffIDs {
 		s.layers = append(s.layers, "pulled from "+ref.String())

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,8 @@ type buildFlags struct {
 	outputs, addHosts, ulimits, contexts     []string
 	secrets, ssh, allow, volumes             []string
 	file, target, platform, network, shmSize string
+	call                                     string
+	check                                    bool
 	iidfile, metadataFile                    string
 	noCache, push, load, quiet               bool
 	requireRecipe                            bool
@@ -69,6 +72,8 @@ func newBuild(g *globals) *cobra.Command {
 	fl.Lookup("pull").NoOptDefVal = "always"
 	fl.StringVar(&f.platform, "platform", "", "platform of the result, such as linux/arm64 (default this machine's)")
 	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the image goes: type=store|oci|docker|tar|local|registry[,dest=PATH], or a directory")
+	fl.StringVar(&f.call, "call", "", "what to do in place of a build: check, outline or targets, with ,format=json for programs")
+	fl.BoolVar(&f.check, "check", false, "look for what is wrong or doubtful in the recipe, and build nothing; the same as --call=check")
 	fl.BoolVar(&f.push, "push", false, "push the tags; the same as --output type=registry")
 	fl.BoolVar(&f.load, "load", false, "keep the image in the store beside other outputs; the same as --output type=docker")
 	fl.Var(&f.progress, "progress", "how to show progress: "+strings.Join(progressModes, ", "))
@@ -89,6 +94,10 @@ func newBuild(g *globals) *cobra.Command {
 // runBuild is the build command: everything is read and checked before the
 // first step runs.
 func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string) (err error) {
+	call, err := parseCall(f.call, f.check)
+	if err != nil {
+		return err
+	}
 	outputs, err := f.parseOutputs()
 	if err != nil {
 		return err
@@ -118,7 +127,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
-	if f.quiet {
+	if f.quiet || call.name != "build" && f.progress.value == "auto" {
 		f.progress.value = "quiet"
 	}
 	if f.file == "-" {
@@ -137,7 +146,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		if input, err = openInput(g, f.file, contextArg); err != nil {
 			return err
 		}
-		if _, err := parser.Parse(input.recipe); err != nil {
+		if _, err := parser.Parse(input.recipe); err != nil && !call.json {
 			return err
 		}
 	}
@@ -163,19 +172,27 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	input.named, plan.ContextTime = named, input.when
 	input.show(view)
+	var warnings []parser.Warning
+	plan.Warn = func(w parser.Warning) { warnings = append(warnings, w) }
 	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe, machine: m, contexts: named}
-	built, err := builder.Build(ctx, builder.Options{
-		Recipe:   input.recipe,
-		Ignore:   input.ignore,
-		Plan:     plan,
-		Resolver: bases,
-		Executor: m.executor(ctx, input, bases, fetch, grants{secrets, agents}, m.noting(view), f.jobs, epoch),
-	})
+	options := builder.Options{Recipe: input.recipe, Ignore: input.ignore, Plan: plan, Resolver: bases}
+	if call.name != "build" {
+		var answer bytes.Buffer
+		err := errors.Join(call.answer(ctx, &answer, options), view.Close())
+		_, werr := g.out.Write(answer.Bytes())
+		return errors.Join(err, werr)
+	}
+	options.Executor = m.executor(ctx, input, bases, fetch, grants{secrets, agents}, m.noting(view), f.jobs, epoch)
+	built, err := builder.Build(ctx, options)
 	var done []delivered
 	if err == nil {
 		done, err = m.deliver(ctx, built, asked(plan), tags, outputs, view)
 	}
-	if err = errors.Join(err, view.Close()); err != nil {
+	err = errors.Join(err, view.Close())
+	if f.progress.value != "quiet" && f.progress.value != "rawjson" {
+		warn(g.err, warnings)
+	}
+	if err != nil {
 		return err
 	}
 	if err := f.report(g, m, built, done); err != nil || !m.wrote.Load() {

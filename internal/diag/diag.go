@@ -57,8 +57,8 @@ func (s Span) String() string {
 	return fmt.Sprintf("%s:%d:%d", s.File.Name, s.Start.Line, max(s.Start.Column, 1))
 }
 
-// excerpt returns the first line of the span with a caret line below it.
-func (s Span) excerpt() string {
+// Excerpt returns the first line of the span with a caret line below it.
+func (s Span) Excerpt() string {
 	if s.File == nil || s.Start.Line == 0 {
 		return ""
 	}
@@ -134,7 +134,7 @@ func (e *Error) Text() string {
 	var b strings.Builder
 	b.WriteString(e.Error())
 	b.WriteByte('\n')
-	b.WriteString(e.Span.excerpt())
+	b.WriteString(e.Span.Excerpt())
 	if e.Detail != "" {
 		b.WriteString(strings.TrimRight(e.Detail, "\n"))
 		b.WriteByte('\n')

@@ -36,3 +36,25 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Edits is how many letters have to be inserted, deleted or replaced to make b of a.
+func Edits(a, b string) int {
+	from, to := []rune(a), []rune(b)
+	row := make([]int, len(to)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i, r := range from {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j, s := range to {
+			replaced := diagonal
+			if r != s {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(row[j+1]+1, row[j]+1, replaced)
+		}
+	}
+	return row[len(to)]
+}

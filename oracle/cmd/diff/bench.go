@@ -162,6 +162,10 @@ func (b *bench) runCase(ctx context.Context, c *recipe.Case) (o outcome) {
 	if !b.keep {
 		defer func() { o.err = errors.Join(o.err, os.RemoveAll(dir)) }()
 	}
+	if b.call != "" {
+		differences, err := b.compareCall(ctx, c, dir)
+		return outcome{differences: differences, err: err}
+	}
 	want, err := b.askOracle(ctx, c, dir)
 	if err != nil {
 		return outcome{err: fmt.Errorf("oracle: %w", err)}

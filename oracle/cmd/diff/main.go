@@ -30,10 +30,11 @@ type settings struct {
 	jobs       int
 	list       bool
 	oracleOnly bool
-	twice      bool // compare BuildKit with itself
-	anything   bool // a case need not say whether BuildKit refuses it
-	fresh      bool // ask the oracle even if its answer is known
-	keep       bool // leave archives and logs
+	twice      bool   // compare BuildKit with itself
+	anything   bool   // a case need not say whether BuildKit refuses it
+	fresh      bool   // ask the oracle even if its answer is known
+	call       string // compare what --call prints; empty compares builds
+	keep       bool   // leave archives and logs
 	verbose    bool
 }
 
@@ -77,6 +78,7 @@ func parse(args []string) (*settings, error) {
 	f.BoolVar(&s.twice, "twice", false, "compare BuildKit's remembered results with those of a build without cache: every recipe must give the same twice")
 	f.BoolVar(&s.anything, "any", false, "cases need not say whether BuildKit refuses them: for recipes that a program has made up")
 	f.BoolVar(&s.fresh, "fresh", false, "ask BuildKit even where its answer is in the cache")
+	f.StringVar(&s.call, "call", "", "compare what is printed for check, outline or targets, and build nothing")
 	f.BoolVar(&s.keep, "keep", false, "leave the run's contexts, archives and logs in the work directory")
 	f.BoolVar(&s.verbose, "v", false, "print expected differences and the messages of refusals too")
 	if err := f.Parse(args); err != nil {
@@ -85,6 +87,9 @@ func parse(args []string) (*settings, error) {
 	var err error
 	if s.match, err = regexp.Compile(*match); err != nil {
 		return nil, fmt.Errorf("-run: %w", err)
+	}
+	if _, ok := calls[s.call]; !ok && s.call != "" {
+		return nil, fmt.Errorf("-call: %q is none of check, outline, targets", s.call)
 	}
 	if s.cache == "" {
 		dir, err := os.UserCacheDir()
