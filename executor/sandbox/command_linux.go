@@ -151,6 +151,7 @@ func resources() map[string]int {
 func (b *builder) execute() {
 	b.call("die with the parent", unix.SYS_PRCTL, num(unix.PR_SET_PDEATHSIG), num(int(unix.SIGKILL)), num(0), num(0), num(0))
 	b.call("look for the parent", unix.SYS_WRITE, num(statusDescriptor), b.bytes([]byte{alive}), num(1))
+	b.call("wait for the guard", unix.SYS_READ, num(statusDescriptor), b.bytes(make([]byte, 1)), num(1)).except(uint64(unix.EINTR))
 	b.call("unblock signals", unix.SYS_RT_SIGPROCMASK, num(unix.SIG_SETMASK), b.words(0), num(0), num(8))
 	b.execAt, b.args, b.env = len(b.ops), b.spec.Args, b.environment()
 	argv, envp := b.strings(b.args), b.strings(b.env)

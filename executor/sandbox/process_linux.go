@@ -70,14 +70,9 @@ func (s *Sandbox) Start(ctx context.Context, spec *Spec) (_ *Process, err error)
 	if err != nil {
 		return nil, err
 	}
-	p.process, err = start(b.program, b.flags, spec)
+	p.process, err = start(b.program, b.flags, spec, guard.watch)
 	if err != nil {
 		return nil, err
-	}
-	if err := guard.watch(p.process.Pid); err != nil {
-		p.kill()
-		_, werr := p.process.Wait()
-		return nil, errors.Join(err, werr)
 	}
 	p.root, p.master, p.sockets = b.root, b.master, b.sockets
 	b.sockets = nil

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"errors"
-	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -50,13 +49,13 @@ const clearSignals = 0x100000000
 //
 // The process is made without a copy of this one's memory, and executes p with a few
 // instructions that are no Go code. Where that is impossible this program is executed again.
-func start(p *program, flags uintptr, spec *Spec) (*os.Process, error) {
+func start(p *program, flags uintptr, spec *Spec, watch func(pid int) error) (*os.Process, error) {
 	if spec.Init {
-		return startReexec(p, flags, spec)
+		return startReexec(p, flags, spec, watch)
 	}
-	process, err := startRaw(p, flags)
+	process, err := startRaw(p, flags, watch)
 	if errors.Is(err, errNoClone) {
-		return startReexec(p, flags, spec)
+		return startReexec(p, flags, spec, watch)
 	}
 	return process, err
 }
@@ -64,8 +63,8 @@ func start(p *program, flags uintptr, spec *Spec) (*os.Process, error) {
 // errNoClone is a kernel, or a filter around this process, that does not know clone3.
 var errNoClone = errors.New("clone3 is not available")
 
-func startRaw(p *program, flags uintptr) (_ *os.Process, err error) {
-	status, theirs, err := statusPipe()
+func startRaw(p *program, flags uintptr, watch func(pid int) error) (_ *os.Process, err error) {
+	status, theirs, err := statusSocket()
 	if err != nil {
 		return nil, err
 	}
@@ -94,11 +93,16 @@ func startRaw(p *program, flags uintptr) (_ *os.Process, err error) {
 		return nil, err
 	}
 	process, err := os.FindProcess(int(pid))
-	// The pipe is at its end when the process has become the command, or has ended. Until then it uses
+	_, watchErr := watched(status, int(pid), watch)
+	// The socket is at its end when the process has become the command, or has ended. Until then it uses
 	// this one's memory.
-	_, readErr := io.Copy(io.Discard, status)
+	_, readErr := readStatus(status)
 	runtime.KeepAlive(run)
 	runtime.KeepAlive(p)
+	if watchErr != nil {
+		_, waitErr := process.Wait()
+		return nil, errors.Join(watchErr, waitErr)
+	}
 	if err := errors.Join(err, readErr); err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -182,7 +181,7 @@ func report(ops []op, failed int) {
 }
 
 // startReexec starts this program again as the process that executes p.
-func startReexec(p *program, flags uintptr, spec *Spec) (_ *os.Process, err error) {
+func startReexec(p *program, flags uintptr, spec *Spec, watch func(pid int) error) (_ *os.Process, err error) {
 	im := image{Data: p.data, Pointers: p.pointers, Files: len(p.files), Init: spec.Init, Terminal: spec.Terminal}
 	if spec.Init {
 		im.ExecAt, im.Execs, im.Args, im.Env = p.execAt, p.execs, p.args, p.env
@@ -200,7 +199,7 @@ func startReexec(p *program, flags uintptr, spec *Spec) (_ *os.Process, err erro
 		return nil, err
 	}
 
-	status, theirs, err := statusPipe()
+	status, theirs, err := statusSocket()
 	if err != nil {
 		return nil, err
 	}
@@ -227,10 +226,12 @@ func startReexec(p *program, flags uintptr, spec *Spec) (_ *os.Process, err erro
 	if err != nil {
 		return nil, err
 	}
-	answer, err := io.ReadAll(status)
+	first, err := watched(status, pid, watch)
 	if err == nil {
-		answer = bytes.TrimPrefix(answer, []byte{alive})
-		err = p.readReport(answer)
+		var answer []byte
+		if answer, err = readStatus(status); err == nil {
+			err = p.readReport(append(first, answer...))
+		}
 	}
 	if err != nil {
 		_, waitErr := process.Wait()
@@ -239,9 +240,31 @@ func startReexec(p *program, flags uintptr, spec *Spec) (_ *os.Process, err erro
 	return process, nil
 }
 
-// alive is what a process writes to the status pipe when it is about to execute
-// the command: the write kills it if its parent is gone.
+// alive is what a process writes to the status socket when it is about to execute
+// the command: the write kills it if its parent is gone. Then it waits for an answer.
 const alive = '+'
+
+// watched waits until the process is about to execute the command, has watch told of it,
+// and lets it go on. Before that the process dies with this one; from then on it may
+// change its user, and the kernel forgets that it should. It returns what else was read.
+func watched(status *os.File, pid int, watch func(pid int) error) ([]byte, error) {
+	first := make([]byte, 1)
+	if n, err := status.Read(first); n == 0 {
+		if errors.Is(err, io.EOF) {
+			err = nil // it has ended
+		}
+		return nil, err
+	}
+	if first[0] != alive {
+		return first, nil
+	}
+	if err := watch(pid); err != nil {
+		return nil, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
+	}
+	// It may have been killed by now.
+	_, _ = status.Write([]byte{alive})
+	return nil, nil
+}
 
 // readReport notes what the child said about the calls.
 func (p *program) readReport(b []byte) error {
@@ -277,12 +300,22 @@ func memoryFile(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// statusPipe is a pipe on which a read blocks a thread, not the poller: the
-// answer comes within a millisecond.
-func statusPipe() (r, w *os.File, err error) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return nil, nil, os.NewSyscallError("pipe2", err)
+// readStatus reads to the end. A process that was killed before it read its answer
+// ends with an error too.
+func readStatus(status *os.File) ([]byte, error) {
+	b, err := io.ReadAll(status)
+	if errors.Is(err, unix.ECONNRESET) {
+		err = nil
+	}
+	return b, err
+}
+
+// statusSocket is a pair of sockets on which a read blocks a thread, not the poller:
+// the answer comes within a millisecond.
+func statusSocket() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
 	return os.NewFile(uintptr(fds[0]), "status"), os.NewFile(uintptr(fds[1]), "status"), nil
 }
