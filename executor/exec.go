@@ -77,15 +77,13 @@ func (r *run) retell(ctx context.Context, w *work, ix *layer.Index, active snaps
 // process runs the step's process to its end.
 func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snapshot.Active, shown *shown) error {
 	log := newStepLog(r, r.vertex(w.ref), filepath.Join(r.Logs, w.wide.Key().String()+".log"))
-	err := r.Sandbox.Run(ctx, &sandbox.Spec{
+	spec := &sandbox.Spec{
 		Root:     root(active.Mount()),
 		Args:     op.Args,
 		Env:      slices.Concat(op.Env, op.ProxyEnv, shown.env),
 		Dir:      op.Dir,
 		User:     op.User,
 		Hostname: op.Hostname,
-		Hosts:    hosts(op.Hosts),
-		Network:  network(op.Network),
 		Insecure: op.Insecure,
 		Files:    files(op.Files),
 		Mounts:   shown.mounts,
@@ -94,7 +92,8 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 		Rlimits:  rlimits(op.Ulimits),
 		Stdout:   log.stream(progress.Stdout),
 		Stderr:   log.stream(progress.Stderr),
-	})
+	}
+	err := r.onNetwork(ctx, w, op, spec, func() error { return r.Sandbox.Run(ctx, spec) })
 	if cerr := log.Close(); err == nil {
 		err = cerr
 	}
@@ -120,21 +119,6 @@ func ended(err error) bool {
 // root translates the snapshotter's word into the sandbox's.
 func root(m snapshot.Mount) sandbox.Root {
 	return sandbox.Root{Source: m.Source, Lower: m.Lower, Upper: m.Upper, Work: m.Work, Writable: m.Writable, UserXattr: m.UserXattr}
-}
-
-func network(n planner.Network) sandbox.Network {
-	if n == planner.NetworkNone {
-		return sandbox.NoNetwork
-	}
-	return sandbox.HostNetwork
-}
-
-func hosts(list []planner.Host) []sandbox.Host {
-	var out []sandbox.Host
-	for _, h := range list {
-		out = append(out, sandbox.Host{Name: h.Name, IP: h.IP})
-	}
-	return out
 }
 
 func files(list []planner.File) []sandbox.File {

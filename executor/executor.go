@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"builder/cache"
+	"builder/executor/network"
 	"builder/executor/sandbox"
 	"builder/executor/source"
 	"builder/image"
@@ -83,6 +85,8 @@ type run struct {
 	results []result
 	tars    []bool // by step: its layer is written straight to a tar
 
+	network network.Switch
+
 	mu      sync.Mutex
 	fetched map[*planner.Image][]image.Layer
 }
@@ -108,12 +112,13 @@ type tree struct {
 
 // Run executes the graph and returns the image that it makes. Its layers are in
 // the depot.
-func Run(ctx context.Context, g *planner.Graph, o Options) (*image.Image, error) {
+func Run(ctx context.Context, g *planner.Graph, o Options) (_ *image.Image, err error) {
 	r := &run{Options: o, graph: g, slots: make(chan struct{}, max(o.Jobs, 1)), results: make([]result, len(g.Steps)), fetched: map[*planner.Image][]image.Layer{}}
 	if r.Epoch == nil && g.Result.Epoch != nil {
 		seconds := g.Result.Epoch.Unix()
 		r.Epoch = &seconds
 	}
+	defer func() { err = errors.Join(err, r.network.Close()) }()
 	for i := range r.results {
 		r.results[i].done = make(chan struct{})
 	}

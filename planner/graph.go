@@ -127,6 +127,9 @@ type Exec struct {
 	Platform image.Platform
 }
 
+// HostGateway, as the address of a [Host], is that at which the machine answers a step.
+const HostGateway = "host-gateway"
+
 // Network is what a step can reach.
 type Network int
 

@@ -19,7 +19,7 @@ func BenchmarkStart(b *testing.B) {
 				f.Close()
 			}
 			for b.Loop() {
-				n, err := Start(Config{Veth: veth})
+				n, err := new(Switch).Connect(Config{Veth: veth})
 				if err == nil {
 					err = n.Close(b.Context())
 				}
@@ -35,7 +35,7 @@ func BenchmarkStart(b *testing.B) {
 func BenchmarkThroughput(b *testing.B) {
 	for name, veth := range map[string]bool{"tun": false, "veth": true} {
 		b.Run(name, func(b *testing.B) {
-			n, err := Start(Config{Veth: veth, HostGateway: true})
+			n, err := new(Switch).Connect(Config{Veth: veth, HostGateway: true})
 			if err != nil {
 				b.Skip(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -74,7 +75,7 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	return list.Len(), nil
 }
 
-// read delivers what arrives until the file is closed or the interface is gone.
+// read delivers what arrives until the link is stopped or the interface is gone.
 func (l *link) read(to stack.NetworkDispatcher) {
 	buf := make([]byte, mtu+64)
 	for {
@@ -101,6 +102,13 @@ func (l *link) read(to stack.NetworkDispatcher) {
 		to.DeliverNetworkPacket(protocol, packet)
 		packet.DecRef()
 	}
+}
+
+// stop ends the reading. The file stays open.
+func (l *link) stop() error {
+	err := l.file.SetDeadline(time.Unix(1, 0))
+	l.reading.Wait()
+	return err
 }
 
 // Attach implements [stack.LinkEndpoint].

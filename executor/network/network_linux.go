@@ -21,8 +21,34 @@ type Config struct {
 	Veth bool
 }
 
+// Switch makes networks. The zero value is ready for use, by many goroutines.
+type Switch struct {
+	closing sync.WaitGroup
+	mu      sync.Mutex
+	err     error
+}
+
+// Close waits for what networks have left to be closed. All of them are closed.
+func (s *Switch) Close() error {
+	s.closing.Wait()
+	return s.err
+}
+
+// close closes a descriptor that nobody uses any more: beside the steps, since for a socket the
+// kernel waits until all processors have looked away.
+func (s *Switch) close(f *os.File) {
+	s.closing.Go(func() {
+		if err := f.Close(); err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.err = errors.Join(s.err, err)
+		}
+	})
+}
+
 // Network is the network of one step.
 type Network struct {
+	owner   *Switch
 	config  Config
 	refusal *refusal
 	servers []netip.AddrPort
@@ -47,9 +73,10 @@ type Network struct {
 // maxFlows is how many pairs of addresses datagrams may go between at the same time.
 const maxFlows = 1024
 
-// Start makes a network. It is closed by the caller, after the last process in it has ended.
-func Start(config Config) (_ *Network, err error) {
+// Connect makes a network. It is closed by the caller, after the last process in it has ended.
+func (s *Switch) Connect(config Config) (_ *Network, err error) {
 	n := &Network{
+		owner:  s,
 		config: config, refusal: newRefusal(isLocal), servers: servers(),
 		open: map[io.Closer]struct{}{}, flows: make(chan struct{}, maxFlows),
 	}
@@ -156,14 +183,15 @@ func (n *Network) shut() error {
 	}
 	n.work.Wait()
 	var err error
-	if n.device != nil {
-		err = n.device.close()
-	}
 	if n.link != nil {
-		n.link.Wait()
+		err = n.link.stop()
 	}
 	if n.stack != nil {
 		n.stack.Wait()
+	}
+	if n.device != nil {
+		n.owner.close(n.device.file)
+		err = errors.Join(err, n.device.namespace.Close())
 	}
 	return err
 }

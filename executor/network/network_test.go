@@ -181,10 +181,11 @@ func eachKind(t *testing.T, config Config, f func(t *testing.T, n *Network), aft
 				f.Close()
 			}
 			config.Veth = veth
-			n, err := Start(config)
+			var s Switch
+			n, err := s.Connect(config)
 			must(t, err)
 			f(t, n)
-			must(t, n.Close(t.Context()))
+			must(t, errors.Join(n.Close(t.Context()), s.Close()))
 			for _, f := range after {
 				f(t)
 			}

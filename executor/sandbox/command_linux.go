@@ -22,10 +22,15 @@ const statusDescriptor = 3
 // nativeUint32 appends n as the machine has it in memory.
 func nativeUint32(b []byte, n uint32) []byte { return binary.NativeEndian.AppendUint32(b, n) }
 
-// network brings up "lo" in a network namespace of the step's own.
+// network enters the step's network namespace, or makes one and brings up "lo" in it.
 func (b *builder) network() {
-	if b.spec.Network != NoNetwork {
+	switch b.spec.Network {
+	case HostNetwork:
 		return
+	case OwnNetwork:
+		b.call("enter network namespace", unix.SYS_SETNS, b.file(b.spec.NetworkNamespace), num(unix.CLONE_NEWNET))
+		return
+	case NoNetwork:
 	}
 	b.flags |= unix.CLONE_NEWNET
 	request := make([]byte, 40) // struct ifreq: the name, then the flags

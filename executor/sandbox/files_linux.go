@@ -28,7 +28,7 @@ func hostsFile(hostname string, hosts []Host) []byte {
 
 // resolvConfOnce returns a function that reads the machine's resolv.conf once
 // and makes a step's of it.
-func resolvConfOnce() func(Network) []byte {
+func resolvConfOnce() func(*Spec) []byte {
 	host := sync.OnceValue(func() []byte {
 		b, err := os.ReadFile("/etc/resolv.conf")
 		if err != nil {
@@ -36,13 +36,13 @@ func resolvConfOnce() func(Network) []byte {
 		}
 		return b
 	})
-	return func(n Network) []byte { return resolvConf(host(), n) }
+	return func(s *Spec) []byte { return resolvConf(host(), s) }
 }
 
 // resolvConf is a step's /etc/resolv.conf as BuildKit makes it of the machine's:
-// without comments; in a network of its own without servers that listen on
-// loopback; with public servers where none is left.
-func resolvConf(host []byte, n Network) []byte {
+// without comments; with the one server of a network of its own; without a network, without servers that
+// listen on loopback; with public servers where none is left.
+func resolvConf(host []byte, s *Spec) []byte {
 	var servers, rest []string
 	search, options := "", ""
 	for _, line := range strings.Split(string(host), "\n") {
@@ -53,7 +53,7 @@ func resolvConf(host []byte, n Network) []byte {
 		switch key := fields[0]; {
 		case key == "nameserver" && len(fields) > 1:
 			addr, err := netip.ParseAddr(fields[1])
-			if err == nil && (n == HostNetwork || !addr.IsLoopback()) {
+			if err == nil && (s.Network == HostNetwork || s.Network == NoNetwork && !addr.IsLoopback()) {
 				servers = append(servers, "nameserver "+addr.String())
 			}
 		case key == "domain" || key == "search":
@@ -63,6 +63,9 @@ func resolvConf(host []byte, n Network) []byte {
 		default:
 			rest = append(rest, strings.Join(fields, " "))
 		}
+	}
+	if s.Network == OwnNetwork {
+		servers = []string{"nameserver " + s.Nameserver}
 	}
 	if len(servers) == 0 {
 		for _, addr := range []string{"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"} {

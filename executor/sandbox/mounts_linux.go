@@ -214,7 +214,7 @@ func openDevpts() (*os.File, error) {
 // prepareFiles makes the files that the sandbox itself shows.
 func (b *builder) prepareFiles() error {
 	files := []File{
-		{Path: "/etc/resolv.conf", Data: b.machine.resolvConf(b.spec.Network)},
+		{Path: "/etc/resolv.conf", Data: b.machine.resolvConf(b.spec)},
 		{Path: "/etc/hosts", Data: hostsFile(b.hostname(), b.spec.Hosts)},
 	}
 	for i, f := range append(files, b.spec.Files...) {

@@ -28,7 +28,7 @@ type machine struct {
 	userNS     bool // device nodes cannot be made
 	setgroups  bool
 	cgroup2    bool // the one hierarchy is at /sys/fs/cgroup
-	resolvConf func(Network) []byte
+	resolvConf func(*Spec) []byte
 	masks      []mask
 	readOnly   []string
 }

@@ -166,8 +166,10 @@ func TestResolvConf(t *testing.T) {
 		{"# x\n; y\nnameserver 127.0.0.53\n", HostNetwork, "nameserver 127.0.0.53\n"},
 		{"nameserver 127.0.0.53\nsearch a b\n", NoNetwork, public + "search a b\n"},
 		{"options ndots:1\nnameserver\t10.0.0.1\noptions rotate\nsearch\nsortlist 1.2.3.4\n", NoNetwork, "nameserver 10.0.0.1\noptions ndots:1 rotate\nsortlist 1.2.3.4\n"},
+		{"nameserver 127.0.0.53\nnameserver 10.0.0.1\noptions edns0\nsearch a b\n", OwnNetwork, "nameserver 10.0.2.3\nsearch a b\noptions edns0\n"},
+		{"", OwnNetwork, "nameserver 10.0.2.3\n"},
 	} {
-		if got := string(resolvConf([]byte(test.host), test.network)); got != test.want {
+		if got := string(resolvConf([]byte(test.host), &Spec{Network: test.network, Nameserver: "10.0.2.3"})); got != test.want {
 			t.Errorf("%q: got %q, want %q", test.host, got, test.want)
 		}
 	}

@@ -28,6 +28,10 @@ type Spec struct {
 	Hostname string // [DefaultHostname] if empty
 	Hosts    []Host // added to /etc/hosts
 	Network  Network
+	// NetworkNamespace is what the process enters with [OwnNetwork], and Nameserver the
+	// address at which names are resolved there. The file stays the caller's.
+	NetworkNamespace *os.File
+	Nameserver       string
 	// Insecure keeps the command from nothing that this process may do itself: it has
 	// all capabilities, whatever its user, no filter on its system calls, nothing is
 	// masked or read-only, and the machine's devices can be reached.
@@ -90,6 +94,8 @@ const (
 	HostNetwork Network = iota
 	// NoNetwork is a network namespace with nothing but "lo".
 	NoNetwork
+	// OwnNetwork is [Spec.NetworkNamespace].
+	OwnNetwork
 )
 
 // Mount shows something at Target: a directory or file of the host, a tree, a file

@@ -39,10 +39,7 @@ func parseHost(text string) (planner.Host, error) {
 	if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
 		return planner.Host{}, usage("--add-host: %q is not a host and an address", text).WithHint("write --add-host name:192.0.2.1")
 	}
-	if ip == "host-gateway" {
-		return planner.Host{}, usage("--add-host: host-gateway is not supported yet").WithHint("steps have the host's network: use 127.0.0.1")
-	}
-	if _, err := netip.ParseAddr(ip); err != nil {
+	if _, err := netip.ParseAddr(ip); err != nil && ip != planner.HostGateway {
 		return planner.Host{}, usage("--add-host: %q is not an address", ip).WithHint("write --add-host name:192.0.2.1")
 	}
 	return planner.Host{Name: name, IP: ip}, nil
