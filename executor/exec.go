@@ -76,7 +76,7 @@ func (r *run) retell(ctx context.Context, w *work, ix *layer.Index, active snaps
 
 // process runs the step's process to its end.
 func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snapshot.Active, shown *shown) error {
-	log := newStepLog(r, r.vertex(w.ref), filepath.Join(r.Logs, w.wide.Key().String()+".log"))
+	log := newStepLog(r, r.vertex(w.ref), filepath.Join(r.Logs, w.wide.Key().String()+".log"), shown.secrets)
 	spec := &sandbox.Spec{
 		Root:     root(active.Mount()),
 		Args:     op.Args,

@@ -70,12 +70,13 @@ func (r *run) shownDigest(ctx context.Context, s *planner.Step, m planner.Mount)
 // shown is what a step is shown besides its root, as long as it runs.
 type shown struct {
 	*run
-	work   *work
-	mounts []sandbox.Mount
-	env    []string
-	caches map[cacheName]*cache.Mount
-	times  *times            // nil where the step uses no caches
-	active []snapshot.Active // trees that can be written to, and are forgotten
+	work    *work
+	mounts  []sandbox.Mount
+	env     []string
+	secrets [][]byte // the values that it is shown
+	caches  map[cacheName]*cache.Mount
+	times   *times            // nil where the step uses no caches
+	active  []snapshot.Active // trees that can be written to, and are forgotten
 }
 
 // cacheName tells the caches of a step apart.
@@ -198,6 +199,7 @@ func (s *shown) secret(m planner.Mount) error {
 		}
 		return nil
 	}
+	s.secrets = append(s.secrets, value)
 	if m.Env != nil {
 		s.env = append(s.env, *m.Env+"="+string(value))
 	}
