@@ -102,6 +102,8 @@ func FuzzParse(f *testing.F) {
 		"# syntax=docker/dockerfile:1\nARG A\nFROM $A\nENV a b\nENV c=d \\\n e=f\nHEALTHCHECK --interval=1s CMD [\"x\"]\n",
 		"FROM a\nONBUILD COPY <<EOF /\nx\nEOF\nEXPOSE 1 2\nVOLUME [\"/a\"]\nSHELL [\"a\"]\n",
 		"FORM a\nRUN --mout=x y\nENV\nCOPY a\nRUN <<E\n", "\ufeffFROM a", "{\"syntax\": \"x\"}", "#!x\n# check=skip=all;error=true\n",
+		"FROM a\nRUN --mount=type=bind,from=x,source=/a,target=b,rw --mount=type=cache,id=$I,sharing=locked,mode=0700,uid=1 \\\n --mount=type=secret,env=E,required a\n",
+		"FROM a\nRUN --mount=type=tmpfs,size=1x --mount=tarket=/,ro=maybe,\"a,b\" --device=a=b,required --network=none a\n",
 	} {
 		f.Add(text)
 	}
@@ -128,8 +130,11 @@ func FuzzParse(f *testing.F) {
 				inside(t, in.Source().Span)
 				inside(t, in.Source().Find("a"))
 				inside(t, in.Source().FindFlag("--from", "a"))
-				if o, ok := in.(*OnBuild); ok {
-					_, _ = ParseTrigger(o.Trigger, o.Span)
+				switch in := in.(type) {
+				case *OnBuild:
+					_, _ = ParseTrigger(in.Trigger, in.Span)
+				case *Run:
+					checkMounts(t, in)
 				}
 			}
 		}
@@ -154,4 +159,30 @@ func inside(t *testing.T, s diag.Span) {
 	if s.End != (diag.Pos{}) && (s.End.Line < s.Start.Line || s.End.Line == s.Start.Line && s.End.Column < s.Start.Column) {
 		t.Errorf("span ends before it begins: %v", s)
 	}
+}
+
+// checkMounts reads the mounts of a RUN: the same twice, or a fault with its place.
+func checkMounts(t *testing.T, r *Run) {
+	t.Helper()
+	expand := func(word string) (string, error) { return strings.ReplaceAll(word, "$I", "value"), nil }
+	mounts, err := r.Mounts(expand)
+	again, errAgain := r.Mounts(expand)
+	if (err == nil) != (errAgain == nil) || len(mounts) != len(again) {
+		t.Fatalf("%v (%v), then %v (%v)", mounts, err, again, errAgain)
+	}
+	for i := range r.MountsFrom() {
+		inside(t, r.MountSpan(i))
+	}
+	if err == nil {
+		if len(mounts) != len(r.MountsFrom()) {
+			t.Errorf("%d mounts, %d sources", len(mounts), len(r.MountsFrom()))
+		}
+		return
+	}
+	e, ok := err.(*diag.Error)
+	if !ok {
+		t.Fatalf("the error is %T", err)
+	}
+	inside(t, e.Span)
+	_ = e.Text()
 }
