@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"builder/executor/network"
 	"builder/executor/sandbox"
 	"builder/image"
 	"builder/image/layer"
@@ -23,6 +24,8 @@ func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image
 	if _, err := r.fetch(ctx, w.ref); err != nil {
 		return content, err
 	}
+	wire := r.wire(op)
+	defer func() { err = errors.Join(err, wire.close(ctx)) }()
 	parent, err := r.Depot.Tree(ctx, w.root.chain)
 	if err != nil {
 		return content, err
@@ -42,7 +45,7 @@ func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image
 			err = errors.Join(err, r.Snapshots.Discard(context.WithoutCancel(ctx), active))
 		}
 	}()
-	if err := r.process(ctx, w, op, active, shown); err != nil {
+	if err := r.process(ctx, w, op, active, shown, wire); err != nil {
 		return content, err
 	}
 	ix, err := r.Depot.Scan(ctx, w.root.chain, w.root.base, active, shown.times.mtime)
@@ -75,7 +78,7 @@ func (r *run) retell(ctx context.Context, w *work, ix *layer.Index, active snaps
 }
 
 // process runs the step's process to its end.
-func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snapshot.Active, shown *shown) error {
+func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snapshot.Active, shown *shown, wire *wire) error {
 	log := newStepLog(r, r.vertex(w.ref), filepath.Join(r.Logs, w.wide.Key().String()+".log"), shown.secrets)
 	spec := &sandbox.Spec{
 		Root:     root(active.Mount()),
@@ -93,12 +96,18 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 		Stdout:   log.stream(progress.Stdout),
 		Stderr:   log.stream(progress.Stderr),
 	}
-	err := r.onNetwork(ctx, w, op, spec, func() error { return r.Sandbox.Run(ctx, spec) })
+	err := wire.connect(spec, op)
+	if err == nil {
+		err = errors.Join(r.Sandbox.Run(ctx, spec), wire.close(ctx))
+	}
 	if cerr := log.Close(); err == nil {
 		err = cerr
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if failed := (*network.DeviceError)(nil); errors.As(err, &failed) {
+		return noNetwork(w, failed)
 	}
 	if !ended(err) {
 		return err

@@ -2,7 +2,6 @@ package executor
 
 import (
 	"context"
-	"errors"
 
 	"builder/executor/network"
 	"builder/executor/sandbox"
@@ -10,8 +9,41 @@ import (
 	"builder/planner"
 )
 
-// onNetwork calls run when the step's network is there and spec leads to it.
-func (r *run) onNetwork(ctx context.Context, w *work, op planner.Exec, spec *sandbox.Spec, run func() error) (err error) {
+// wire is a step's own network, made beside what else comes before its process. The zero
+// value is that of a step that has none.
+type wire struct {
+	made    chan struct{} // closed when it is there, or cannot be had
+	network *network.Network
+	err     error
+}
+
+// wire begins to make the step's network. It is closed by the caller.
+func (r *run) wire(op planner.Exec) *wire {
+	w := &wire{made: make(chan struct{})}
+	if op.Network != planner.NetworkDefault {
+		close(w.made)
+		return w
+	}
+	go func() {
+		defer close(w.made)
+		w.network, w.err = r.network.Connect(network.Config{HostGateway: wantsGateway(op.Hosts)})
+	}()
+	return w
+}
+
+// close ends the network; nothing is in it any more.
+func (w *wire) close(ctx context.Context) error {
+	<-w.made
+	if w.network == nil {
+		return nil
+	}
+	n := w.network
+	w.network = nil
+	return n.Close(ctx)
+}
+
+// connect writes the step's network into spec.
+func (w *wire) connect(spec *sandbox.Spec, op planner.Exec) error {
 	gateway := network.Gateway
 	switch op.Network {
 	case planner.NetworkNone:
@@ -19,18 +51,14 @@ func (r *run) onNetwork(ctx context.Context, w *work, op planner.Exec, spec *san
 	case planner.NetworkHost:
 		spec.Network, gateway = sandbox.HostNetwork, "127.0.0.1"
 	case planner.NetworkDefault:
-		own, err := r.network.Connect(network.Config{HostGateway: wantsGateway(op.Hosts)})
-		if failed := (*network.DeviceError)(nil); errors.As(err, &failed) {
-			return noNetwork(w, failed)
+		<-w.made
+		if w.err != nil {
+			return w.err
 		}
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, own.Close(ctx)) }()
-		spec.Network, spec.NetworkNamespace, spec.Nameserver = sandbox.OwnNetwork, own.Namespace(), network.Nameserver
+		spec.Network, spec.NetworkNamespace, spec.Nameserver = sandbox.OwnNetwork, w.network.Namespace(), network.Nameserver
 	}
 	spec.Hosts = hosts(op.Hosts, gateway)
-	return run()
+	return nil
 }
 
 // noNetwork says what to do where the machine lets no network be made. That of the machine is

@@ -16,6 +16,10 @@ const (
 	domain = 53
 	// answerTime is how long a server may take before the next one is asked.
 	answerTime = 3 * time.Second
+	// quiet is how long a sender that has asked nothing more is remembered: most ask once.
+	quiet = 2 * time.Second
+	// maxQuestion is the size of a question in bytes; real ones have some hundred.
+	maxQuestion = 4 << 10
 	// maxQuestions is how many questions of one sender are open at the same time.
 	maxQuestions = 64
 )
@@ -54,9 +58,9 @@ func (n *Network) resolve(in *gonet.UDPConn) {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	open := make(chan struct{}, maxQuestions)
-	buf := make([]byte, maxDatagram)
+	buf := make([]byte, maxQuestion)
 	for {
-		if err := in.SetReadDeadline(time.Now().Add(idle)); err != nil {
+		if err := in.SetReadDeadline(time.Now().Add(quiet)); err != nil {
 			return
 		}
 		size, err := in.Read(buf)

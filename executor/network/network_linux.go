@@ -19,6 +19,8 @@ type Config struct {
 	HostGateway bool
 	// Veth makes the interface without /dev/net/tun, as is done where that cannot be opened.
 	Veth bool
+	// servers take the place of the machine's name servers in tests.
+	servers []netip.AddrPort
 }
 
 // Switch makes networks. The zero value is ready for use, by many goroutines.
@@ -79,6 +81,9 @@ func (s *Switch) Connect(config Config) (_ *Network, err error) {
 		owner:  s,
 		config: config, refusal: newRefusal(isLocal), servers: servers(),
 		open: map[io.Closer]struct{}{}, flows: make(chan struct{}, maxFlows),
+	}
+	if config.servers != nil {
+		n.servers = config.servers
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	with6 := hasIP6()

@@ -2,6 +2,7 @@ package network
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,9 +27,11 @@ import (
 // The tests run in a network of their own: the process's namespace is "the machine", with the address
 // machineIP, and one wire leads to "the outside", a namespace with the address outsideIP.
 const (
-	machineIP = "198.51.100.1"
-	outsideIP = "198.51.100.2"
-	labEnv    = "NETWORK_TEST_LAB"
+	machineIP  = "198.51.100.1"
+	outsideIP  = "198.51.100.2"
+	machineIP6 = "2001:db8::1"
+	outsideIP6 = "2001:db8::2"
+	labEnv     = "NETWORK_TEST_LAB"
 )
 
 // inLab runs the test once more as root, or "root", of a machine of its own.
@@ -76,12 +80,12 @@ func buildLab(t *testing.T) (outsideNS *os.File) {
 	_, err = r.Request(unix.RTM_NEWLINK, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL,
 		linkMessage(0, 0, 0).Attribute(unix.IFLA_IFNAME, name("wire")).Attribute(unix.IFLA_LINKINFO, info))
 	must(t, err)
-	must(t, wire(r, machineIP, outsideIP))
+	must(t, errors.Join(wire(r, machineIP, outsideIP), wire(r, machineIP6, outsideIP6)))
 	within(t, outsideNS, func() {
 		r, err := sys.OpenRoute()
 		must(t, err)
 		defer r.Close()
-		must(t, wire(r, outsideIP, machineIP))
+		must(t, errors.Join(wire(r, outsideIP, machineIP), wire(r, outsideIP6, machineIP6)))
 	})
 	return outsideNS
 }
@@ -93,7 +97,11 @@ func wire(r *sys.Route, address, gateway string) error {
 		err = errors.Join(up(r, 1, 0), up(r, index, 0))
 	}
 	if err == nil {
-		err = addAddress(r, index, netip.MustParseAddr(address), 24, netip.MustParseAddr(gateway))
+		a, bits := netip.MustParseAddr(address), 24
+		if a.Is6() {
+			bits = 64
+		}
+		err = addAddress(r, index, a, bits, netip.MustParseAddr(gateway))
 	}
 	return err
 }
@@ -185,7 +193,10 @@ func eachKind(t *testing.T, config Config, f func(t *testing.T, n *Network), aft
 			n, err := s.Connect(config)
 			must(t, err)
 			f(t, n)
-			must(t, errors.Join(n.Close(t.Context()), s.Close()))
+			if !n.closed {
+				must(t, n.Close(t.Context()))
+			}
+			must(t, s.Close())
 			for _, f := range after {
 				f(t)
 			}
@@ -227,6 +238,127 @@ func TestOutsideIsReachedAndTheMachineIsNot(t *testing.T) {
 		if said, err := get(t, n, outsideIP, 9); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Errorf("closed port: %q, %v", said, err)
 		}
+	})
+}
+
+func TestOutsideIsReachedByIP6(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	out := buildLab(t)
+	there := serve(t, out, "["+outsideIP6+"]:0", hello)
+	here := serve(t, nil, "[::]:0", hello)
+	eachKind(t, Config{}, func(t *testing.T, n *Network) {
+		if said, err := get(t, n, outsideIP6, there); said != "hello" {
+			t.Errorf("outside: %q, %v", said, err)
+		}
+		for _, address := range []string{"::1", machineIP6, gateway6, "fd00:ec2::254", "64:ff9b::c633:6401", "2002:7f00:1::1"} {
+			if said, err := get(t, n, address, here); !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("%s: %q, %v", address, said, err)
+			}
+		}
+	})
+}
+
+func TestBrokenConnectionsAreBrokenInside(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	out := buildLab(t)
+	port := serve(t, out, outsideIP+":0", func(c net.Conn) {
+		hello(c)
+		_, _ = c.Read(make([]byte, 1))
+		_ = c.(*net.TCPConn).SetLinger(0)
+	})
+	eachKind(t, Config{}, func(t *testing.T, n *Network) {
+		within(t, n.Namespace(), func() {
+			c, err := net.Dial("tcp", net.JoinHostPort(outsideIP, fmt.Sprint(port)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			_, err = io.ReadFull(c, make([]byte, len("hello")))
+			if err == nil {
+				_, err = c.Write([]byte("."))
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			if n, err := c.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+				t.Errorf("after a reset: %d, %v", n, err)
+			}
+		})
+	})
+}
+
+func TestManyConnectionsAtOnce(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	out := buildLab(t)
+	port := serve(t, out, outsideIP+":0", func(c net.Conn) { _, _ = io.Copy(c, c) })
+	eachKind(t, Config{}, func(t *testing.T, n *Network) {
+		var all sync.WaitGroup
+		for i := range 200 {
+			all.Go(func() {
+				data := bytes.Repeat([]byte{byte(i)}, 100_000+i)
+				within(t, n.Namespace(), func() {
+					c, err := net.Dial("tcp", net.JoinHostPort(outsideIP, fmt.Sprint(port)))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer c.Close()
+					go func() {
+						_, _ = c.Write(data)
+						_ = c.(*net.TCPConn).CloseWrite()
+					}()
+					if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, data) {
+						t.Errorf("%d bytes of %d came back: %v", len(got), len(data), err)
+					}
+				})
+			})
+		}
+		all.Wait()
+	})
+}
+
+// A step may end, or be ended, while connections are open, are being made, and are not accepted yet.
+func TestOpenConnectionsEndWithTheNetwork(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	out := buildLab(t)
+	accepted := make(chan struct{}, 8)
+	port := serve(t, out, outsideIP+":0", func(c net.Conn) {
+		accepted <- struct{}{}
+		_, _ = c.Read(make([]byte, 1))
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	eachKind(t, Config{}, func(t *testing.T, n *Network) {
+		within(t, n.Namespace(), func() {
+			c, err := net.Dial("tcp", net.JoinHostPort(outsideIP, fmt.Sprint(port)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			// Nobody has this address: the outside never answers.
+			_, err = net.DialTimeout("tcp", "198.51.100.77:80", 50*time.Millisecond)
+			if err == nil {
+				t.Error("nobody answers")
+			}
+			<-accepted
+			cancel()
+			began := time.Now()
+			if err := n.Close(ctx); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > patience/2 {
+				t.Errorf("ended after %v", took)
+			}
+		})
 	})
 }
 
@@ -370,14 +502,12 @@ func TestNamesAreResolvedByTheMachinesServers(t *testing.T) {
 	}
 	out := buildLab(t)
 	server := serveDatagrams(t, out, func(q []byte) []byte { return append([]byte("answer to "), q...) })
-	streams := serve(t, out, outsideIP+":0", hello)
+	serve(t, out, server.String(), hello)
 	dead := netip.MustParseAddrPort(outsideIP + ":9")
-	eachKind(t, Config{}, func(t *testing.T, n *Network) {
-		n.servers = []netip.AddrPort{dead, server}
+	eachKind(t, Config{servers: []netip.AddrPort{dead, server}}, func(t *testing.T, n *Network) {
 		if got, want := askStep(t, n, question), "answer to "+string(question); string(got) != want {
 			t.Errorf("%q, want %q", got, want)
 		}
-		n.servers = []netip.AddrPort{dead, netip.AddrPortFrom(server.Addr(), uint16(streams))}
 		if said, err := get(t, n, Nameserver, domain); said != "hello" {
 			t.Errorf("by TCP: %q, %v", said, err)
 		}

@@ -99,9 +99,29 @@ func (n *Network) relay(in *gonet.TCPConn, out *net.TCPConn, abort func()) {
 	directions.Wait()
 }
 
+// Buffers of a connection: small for the many that wait, larger where much arrives at once.
+const (
+	firstBuffer = 8 << 10
+	lastBuffer  = 256 << 10
+)
+
 // pass copies from one end to the other until the end.
 func pass(to io.Writer, from io.Reader) error {
-	// What else they can do is hidden: a socket that copies by itself takes a smaller buffer.
-	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, 128<<10))
-	return err
+	buf := make([]byte, firstBuffer)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			if _, failed := to.Write(buf[:n]); failed != nil {
+				return failed
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case n == len(buf) && n < lastBuffer:
+			buf = make([]byte, 2*n)
+		}
+	}
 }

@@ -46,6 +46,8 @@ func OpenPacket(index int) (*os.File, error) {
 	}
 	const ignoreOutgoing = 23 // PACKET_IGNORE_OUTGOING, Linux 4.20
 	_ = unix.SetsockoptInt(fd, unix.SOL_PACKET, ignoreOutgoing, 1)
+	// An interface that has just come up has no queue yet: a worker of the kernel's makes it, some time later.
+	_ = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1)
 	// Half a dozen of the largest packets would be all that fits otherwise.
 	for _, option := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF} {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, 4<<20)
