@@ -42,11 +42,28 @@ const maxRounds = 16
 
 // Build makes the image that a recipe describes.
 func Build(ctx context.Context, o Options) (*image.Image, error) {
-	graph, err := Plan(ctx, o)
+	images, err := BuildAll(ctx, o, []image.Platform{o.Plan.Platform})
 	if err != nil {
 		return nil, err
 	}
-	return executor.Run(ctx, graph, o.Executor)
+	return images[0], nil
+}
+
+// BuildAll makes the images that a recipe describes for several platforms, in their
+// order. What they have in common is made once, and warned of once.
+func BuildAll(ctx context.Context, o Options, on []image.Platform) ([]*image.Image, error) {
+	var graphs []*planner.Graph
+	for i, platform := range on {
+		if o.Plan.Platform = platform; i > 0 {
+			o.Plan.Warn = nil
+		}
+		graph, err := Plan(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		graphs = append(graphs, graph)
+	}
+	return executor.Run(ctx, planner.Join(graphs), o.Executor)
 }
 
 // Plan returns the graph of what [Build] would do. It resolves names and runs

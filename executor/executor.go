@@ -84,6 +84,8 @@ type run struct {
 	slots   chan struct{}
 	results []result
 	tars    []bool // by step: its layer is written straight to a tar
+	// begins says for each step on the way to a result when its base was created.
+	begins []time.Time
 
 	network network.Switch
 
@@ -110,9 +112,9 @@ type tree struct {
 	linked map[int]bool
 }
 
-// Run executes the graph and returns the image that it makes. Its layers are in
-// the depot.
-func Run(ctx context.Context, g *planner.Graph, o Options) (_ *image.Image, err error) {
+// Run executes the graph and returns the images that it makes, in the order of its
+// results. Their layers are in the depot.
+func Run(ctx context.Context, g *planner.Graph, o Options) (images []*image.Image, err error) {
 	r := &run{Options: o, graph: g, slots: make(chan struct{}, max(o.Jobs, 1)), results: make([]result, len(g.Steps)), fetched: map[*planner.Image][]image.Layer{}}
 	if r.Epoch == nil && g.Result.Epoch != nil {
 		seconds := g.Result.Epoch.Unix()
@@ -122,7 +124,7 @@ func Run(ctx context.Context, g *planner.Graph, o Options) (_ *image.Image, err 
 	for i := range r.results {
 		r.results[i].done = make(chan struct{})
 	}
-	r.tars = straightToTar(g)
+	r.tars, r.begins = straightToTar(g), begins(g)
 	group, gctx := errgroup.WithContext(ctx)
 	for i := range g.Steps {
 		group.Go(func() error {
@@ -139,7 +141,30 @@ func Run(ctx context.Context, g *planner.Graph, o Options) (_ *image.Image, err 
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return r.assemble(ctx)
+	for _, result := range g.Results() {
+		img, err := r.assemble(ctx, result)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, img)
+	}
+	return images, nil
+}
+
+// begins finds when the base below each step was created, for steps on the way to
+// a result.
+func begins(g *planner.Graph) []time.Time {
+	times := make([]time.Time, len(g.Steps))
+	for _, r := range g.Results() {
+		for at := r.Root; at != planner.None; {
+			times[at] = r.Base
+			if len(g.Steps[at].Inputs) == 0 {
+				break
+			}
+			at = g.Steps[at].Inputs[0]
+		}
+	}
+	return times
 }
 
 // wait returns when the inputs are there.
@@ -169,19 +194,21 @@ func (r *run) input(s *planner.Step, n int) *result {
 // layer: then it is written as a tar and never as files.
 func straightToTar(g *planner.Graph) []bool {
 	tars := make([]bool, len(g.Steps))
-	for at := g.Result.Root; at != planner.None; {
-		s := &g.Steps[at]
-		switch s.Op.(type) {
-		case planner.Copy, planner.Mkdir:
-			tars[at] = true
-		default:
-			at = planner.None
-			continue
+	for _, r := range g.Results() {
+		for at := r.Root; at != planner.None; {
+			s := &g.Steps[at]
+			switch s.Op.(type) {
+			case planner.Copy, planner.Mkdir:
+				tars[at] = true
+			default:
+				at = planner.None
+				continue
+			}
+			if len(s.Inputs) == 0 {
+				break
+			}
+			at = s.Inputs[0]
 		}
-		if len(s.Inputs) == 0 {
-			break
-		}
-		at = s.Inputs[0]
 	}
 	for i := range g.Steps {
 		s := &g.Steps[i]

@@ -152,6 +152,6 @@ func (r *run) change(ctx context.Context, w *work, onto tree, compute func(fileo
 		_, err = r.Depot.WriteTree(ctx, w.root.chain, made.Index, made)
 		return content, err
 	}
-	_, err = r.Depot.WriteTar(ctx, made.Index, made, r.stamps(w.root.with(w.step, content)))
+	_, err = r.Depot.WriteTar(ctx, made.Index, made, r.stamps(w.root.with(w.step, content), r.begins[w.ref]))
 	return content, err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -23,6 +24,39 @@ type Export struct {
 	Packed
 	References []Reference
 	Blobs      Blobs
+	// Members are the images that an index is of: Manifest then is the index, and there
+	// are no config and no layers.
+	Members []Export
+}
+
+// Join makes an index of packed images, each with its platform in its descriptor.
+func Join(types MediaTypes, members []Export, annotations map[string]string) (Export, error) {
+	packed := make([]Packed, len(members))
+	for i, m := range members {
+		packed[i] = m.Packed
+	}
+	d, data, err := PackIndex(types, packed, annotations)
+	return Export{Packed: Packed{Manifest: d, ManifestBytes: data}, References: members[0].References, Members: members}, err
+}
+
+// created returns when an image says that it was created; of an index the last of
+// its images.
+func (e Export) created() (*time.Time, error) {
+	if len(e.Members) == 0 {
+		c, err := ParseConfig(e.ConfigBytes)
+		return c.Created, err
+	}
+	var last *time.Time
+	for _, m := range e.Members {
+		at, err := m.created()
+		if err != nil {
+			return nil, err
+		}
+		if at != nil && (last == nil || at.After(*last)) {
+			last = at
+		}
+	}
+	return last, nil
 }
 
 // What is fixed in a layout:
@@ -42,13 +76,13 @@ func LayoutPath(d Digest) string { return "blobs/" + string(d.Algorithm()) + "/"
 // a descriptor for each name, with the tag and the full name as annotations, and
 // with the time that the image says it was created.
 func LayoutDescriptors(e Export) ([]Descriptor, error) {
-	c, err := ParseConfig(e.ConfigBytes)
+	created, err := e.created()
 	if err != nil {
 		return nil, err
 	}
 	annotations := map[string]string{}
-	if c.Created != nil {
-		annotations[ocispec.AnnotationCreated] = c.Created.UTC().Format("2006-01-02T15:04:05Z07:00")
+	if created != nil {
+		annotations[ocispec.AnnotationCreated] = created.UTC().Format("2006-01-02T15:04:05Z07:00")
 	}
 	d := e.Manifest
 	if len(e.References) == 0 {

@@ -16,14 +16,20 @@ type ID [sha256.Size]byte
 // String returns the ID as hexadecimal digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// Graph is everything that has to be done for one target on one platform.
+// Graph is everything that has to be done for one target, on one platform or, where
+// graphs were joined, on several.
 type Graph struct {
 	Outline Outline
 	// Steps are in an order in which every step comes after its inputs. Only what
 	// the target needs is here.
 	Steps  []Step
 	Result Result
+	// More are the results for further platforms.
+	More []Result
 }
+
+// Results are the results for all platforms.
+func (g *Graph) Results() []Result { return append([]Result{g.Result}, g.More...) }
 
 // Result is what the graph makes: the tree of a step and the config around it.
 type Result struct {

@@ -102,6 +102,14 @@ func (a *writer) image(ctx context.Context, e image.Export) error {
 	if err := a.blob(ctx, e.Manifest, bytesBlobs(e.ManifestBytes)); err != nil {
 		return err
 	}
+	for _, m := range e.Members {
+		if err := a.image(ctx, m); err != nil {
+			return err
+		}
+	}
+	if len(e.Members) > 0 {
+		return nil
+	}
 	if err := a.blob(ctx, e.Config, bytesBlobs(e.ConfigBytes)); err != nil {
 		return err
 	}

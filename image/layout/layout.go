@@ -198,6 +198,14 @@ func replaced(d image.Descriptor, added []image.Descriptor) bool {
 }
 
 func writeBlobs(ctx context.Context, root *os.Root, e image.Export) error {
+	for _, m := range e.Members {
+		if err := writeBlobs(ctx, root, m); err != nil {
+			return err
+		}
+	}
+	if len(e.Members) > 0 {
+		return writeFile(root, image.LayoutPath(e.Manifest.Digest), e.ManifestBytes)
+	}
 	for i, l := range e.Layers {
 		if err := writeBlob(ctx, root, l, e.Blobs); err != nil {
 			return fmt.Errorf("layer %d of %d: %w", i+1, len(e.Layers), err)

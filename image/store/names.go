@@ -101,6 +101,49 @@ func checkName(n Name) error {
 	return nil
 }
 
+// TagAll gives a name to images for several platforms, in the place of all that it
+// named. The images have to be here.
+func (s *Store) TagAll(ctx context.Context, names []Name) error {
+	ref := names[0].Reference
+	for _, n := range names {
+		if err := checkName(n); err != nil {
+			return err
+		}
+		if _, ok, err := s.Image(n.ID); err != nil || !ok {
+			return fmt.Errorf("tag %s: image %s: %w", ref.Familiar(), n.ID, cmp.Or(err, ErrNotFound))
+		}
+	}
+	err := s.change(ctx, ref.Name(), func(old []Name) []Name {
+		return append(slices.DeleteFunc(old, func(n Name) bool { return n.Reference == ref }), names...)
+	})
+	if err != nil {
+		return fmt.Errorf("tag %s: %w", ref.Familiar(), err)
+	}
+	return nil
+}
+
+// LookupAll returns the images that a name stands for, one for each platform.
+func (s *Store) LookupAll(_ context.Context, ref image.Reference) ([]Found, error) {
+	names, err := s.repository(ref.Name(), make([]byte, smallFile))
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", ref.Familiar(), err)
+	}
+	var found []Found
+	for _, n := range names {
+		if n.Reference != ref {
+			continue
+		}
+		r, ok, err := s.Image(n.ID)
+		if err != nil {
+			return nil, fmt.Errorf("find %s: %w", ref.Familiar(), err)
+		}
+		if ok {
+			found = append(found, Found{Record: r.as(n.Manifest), Name: n})
+		}
+	}
+	return found, nil
+}
+
 // Untag takes a name away, for all platforms, and returns what it named.
 func (s *Store) Untag(ctx context.Context, ref image.Reference) (removed []Name, err error) {
 	err = s.change(ctx, ref.Name(), func(names []Name) []Name {

@@ -183,10 +183,14 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		return errors.Join(err, werr)
 	}
 	options.Executor = m.executor(ctx, input, bases, fetch, grants{secrets, agents}, m.noting(view), f.jobs, epoch)
-	built, err := builder.Build(ctx, options)
+	built, err := builder.BuildAll(ctx, options, platforms)
 	var done []delivered
+	var images []made
+	for i, img := range built {
+		images = append(images, made{Image: img, tags: tags, platform: cmp.Or2(platforms[i])})
+	}
 	if err == nil {
-		done, err = m.deliver(ctx, built, asked(plan), tags, outputs, view)
+		done, err = m.deliver(ctx, images, index, outputs, view)
 	}
 	err = errors.Join(err, view.Close())
 	if f.progress.value != "quiet" && f.progress.value != "rawjson" {
@@ -258,16 +262,7 @@ func (f *buildFlags) plan() (planner.Options, error) {
 	if o.Labels, err = pairs("--label", f.labels, func(string) (string, bool) { return "", true }); err != nil {
 		return o, err
 	}
-	if strings.Contains(f.platform, ",") {
-		return o, usage("--platform: %q names several platforms", f.platform).WithHint("build one platform at a time; an index of several is not supported yet")
-	}
 	o.BuildPlatform = image.DefaultPlatform()
-
-	if f.platform != "" {
-		if o.Platform, err = image.ParsePlatform(f.platform); err != nil {
-			return o, usage("--platform: %v", err)
-		}
-	}
 	switch f.network {
 	case "default", "":
 	case "none":

@@ -33,17 +33,26 @@ type made struct {
 	platform image.Platform
 }
 
-// deliver brings a built image to its outputs, one after the other.
-func (m *machine) deliver(ctx context.Context, img *image.Image, platform image.Platform, tags []image.Reference, outputs []output, sink progress.Sink) ([]delivered, error) {
-	config, err := img.Config.Encode()
-	if err != nil {
-		return nil, err
+// deliver brings built images to their outputs, one after the other. Several
+// images, or one that was asked for as an index, become an index.
+func (m *machine) deliver(ctx context.Context, images []made, index bool, outputs []output, sink progress.Sink) ([]delivered, error) {
+	for i := range images {
+		var err error
+		if images[i].config, err = images[i].Config.Encode(); err != nil {
+			return nil, err
+		}
 	}
 	var done []delivered
 	for _, o := range outputs {
 		v := progress.Vertex{ID: fmt.Sprintf("export %d", len(done)), Name: "exporting to " + o.title()}
 		sink.Progress(progress.Started{Vertex: v, Time: time.Now()})
-		d, err := m.export(ctx, made{img, config, tags, platform}, o, v, sink)
+		export := m.exportIndex
+		if !index {
+			export = func(ctx context.Context, images []made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
+				return m.export(ctx, images[0], o, v, sink)
+			}
+		}
+		d, err := export(ctx, images, o, v, sink)
 		sink.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()})
 		if err != nil {
 			return done, fmt.Errorf("output %s: %w", o.title(), err)
@@ -68,13 +77,11 @@ func (o output) title() string {
 }
 
 func (m *machine) export(ctx context.Context, img made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
-	for _, name := range o.names {
-		tags, err := parseTags([]string{name})
-		if err != nil {
-			return delivered{}, err
-		}
-		img.tags = append(img.tags[:len(img.tags):len(img.tags)], tags...)
+	tags, err := o.tags(img.tags)
+	if err != nil {
+		return delivered{}, err
 	}
+	img.tags = tags
 	switch o.kind {
 	case "store":
 		if err := m.keep(ctx, img); err != nil || !o.push {
@@ -95,6 +102,12 @@ func (m *machine) export(ctx context.Context, img made, o output, v progress.Ver
 	default:
 		return delivered{}, fmt.Errorf("type %s is not known", o.kind)
 	}
+}
+
+// tags adds the names that the output itself has.
+func (o output) tags(given []image.Reference) ([]image.Reference, error) {
+	own, err := parseTags(o.names)
+	return append(given[:len(given):len(given)], own...), err
 }
 
 // keep records an image in the store and gives it its names.
@@ -145,15 +158,28 @@ func (f form) of() image.Form {
 
 // archive writes an image as an archive or as a layout.
 func (m *machine) archive(ctx context.Context, img made, o output) (delivered, error) {
-	packed, err := m.store.Pack(ctx, *img.Image, img.config, o.form.of(), m.depot)
+	e, err := m.pack(ctx, img, o)
 	if err != nil {
 		return delivered{}, err
+	}
+	return m.writeArchive(ctx, e, o)
+}
+
+// pack makes an image ready to leave in an output's form.
+func (m *machine) pack(ctx context.Context, img made, o output) (image.Export, error) {
+	packed, err := m.store.Pack(ctx, *img.Image, img.config, o.form.of(), m.depot)
+	if err != nil {
+		return image.Export{}, err
 	}
 	if img.platform.OS != "" {
 		packed.Manifest.Platform = &img.platform
 	}
-	export := []image.Export{{Packed: packed.Packed, References: img.tags, Blobs: packed}}
-	d := delivered{manifest: &packed.Manifest, stdout: o.dest == "-"}
+	return image.Export{Packed: packed.Packed, References: img.tags, Blobs: packed}, nil
+}
+
+func (m *machine) writeArchive(ctx context.Context, e image.Export, o output) (delivered, error) {
+	export := []image.Export{e}
+	d := delivered{manifest: &e.Manifest, stdout: o.dest == "-"}
 	if !o.tar {
 		return d, layout.Write(ctx, o.dest, export)
 	}

@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"builder/image"
+	"builder/image/layer"
+	"builder/image/registry"
+	"builder/image/store"
+	"builder/internal/progress"
+)
+
+// exportIndex brings images for several platforms to one output.
+func (m *machine) exportIndex(ctx context.Context, images []made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
+	tags, err := o.tags(images[0].tags)
+	if err != nil {
+		return delivered{}, err
+	}
+	for i := range images {
+		images[i].tags = tags
+	}
+	switch {
+	case o.kind == "store" || o.kind == "docker" && o.dest == "":
+		if err := m.keepAll(ctx, images); err != nil || !o.push {
+			return delivered{}, err
+		}
+		return m.sendIndex(ctx, images, o, v, sink)
+	case o.kind == "registry":
+		return m.sendIndex(ctx, images, o, v, sink)
+	case o.kind == "docker":
+		return delivered{}, usage("a docker archive holds no index of several platforms").WithHint("write --output type=oci, or build one platform at a time")
+	case o.kind == "oci":
+		e, err := m.packIndex(ctx, images, o)
+		if err != nil {
+			return delivered{}, err
+		}
+		return m.writeArchive(ctx, e, o)
+	case o.kind == "tar":
+		return delivered{stdout: o.dest == "-"}, m.writeFile(o.dest, func(w io.Writer) error { return m.writeTrees(ctx, images, w) })
+	default:
+		for _, img := range images {
+			if err := m.writeLocal(ctx, img, filepath.Join(o.dest, directoryOf(img.platform))); err != nil {
+				return delivered{}, err
+			}
+		}
+		return delivered{}, nil
+	}
+}
+
+// keepAll records images in the store and gives them their names together.
+func (m *machine) keepAll(ctx context.Context, images []made) error {
+	names := make([]store.Name, len(images))
+	for i, img := range images {
+		rec, err := m.store.Add(ctx, store.Record{Layers: img.Layers, Annotations: img.Annotations, Origin: store.FromRecipe, Made: time.Now()}, img.config)
+		if err != nil {
+			return err
+		}
+		names[i] = store.Name{ID: rec.ID, Platform: rec.Platform}
+	}
+	for _, tag := range images[0].tags {
+		for i := range names {
+			names[i].Reference = tag
+		}
+		if err := m.store.TagAll(ctx, names); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *machine) packIndex(ctx context.Context, images []made, o output) (image.Export, error) {
+	members := make([]image.Export, len(images))
+	for i, img := range images {
+		var err error
+		if members[i], err = m.pack(ctx, img, o); err != nil {
+			return image.Export{}, err
+		}
+	}
+	return image.Join(o.form.of().Types, members, nil)
+}
+
+// sendIndex pushes images under all their names.
+func (m *machine) sendIndex(ctx context.Context, images []made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
+	var last image.Descriptor
+	for _, tag := range images[0].tags {
+		d, err := m.pushIndex(ctx, images, tag, o, v, sink)
+		if err != nil {
+			return delivered{}, err
+		}
+		last = d
+	}
+	return delivered{manifest: &last}, nil
+}
+
+// pushIndex packs images and sends them as an index.
+func (m *machine) pushIndex(ctx context.Context, images []made, ref image.Reference, o output, v progress.Vertex, sink progress.Sink) (image.Descriptor, error) {
+	client, err := m.registry()
+	if err != nil {
+		return image.Descriptor{}, err
+	}
+	e, err := m.packIndex(ctx, images, o)
+	if err != nil {
+		return image.Descriptor{}, err
+	}
+	known := map[image.Digest]string{}
+	for i, member := range e.Members {
+		more, err := m.knownBlobs(ref, *images[i].Image, member.Packed)
+		if err != nil {
+			return image.Descriptor{}, err
+		}
+		for digest, path := range more {
+			known[digest] = path
+		}
+	}
+	desc, err := client.Push(ctx, ref, e.Members, registry.PushOptions{Known: known, Index: true, Types: o.form.of().Types, Vertex: v, Sink: sink})
+	if err != nil {
+		return desc, err
+	}
+	for _, member := range e.Members {
+		err := m.store.AddManifest(ctx, member.Config.Digest, desc.Digest)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return desc, err
+		}
+	}
+	return desc, nil
+}
+
+// directoryOf is what the files of a platform are put into.
+func directoryOf(p image.Platform) string {
+	return strings.ReplaceAll(image.FormatPlatform(p), "/", "_")
+}
+
+// writeTrees writes the files of images as one tar, each below its platform.
+func (m *machine) writeTrees(ctx context.Context, images []made, w io.Writer) error {
+	all := &layer.Index{}
+	sources := trees{}
+	var write func(rest []made) error
+	write = func(rest []made) error {
+		if len(rest) == 0 {
+			slices.SortFunc(all.Entries, func(a, b layer.Entry) int { return layer.Compare(&a, &b) })
+			return layer.WriteTar(ctx, w, all, sources, nil)
+		}
+		return m.flat(ctx, rest[0], func(ix *layer.Index, src layer.Source) error {
+			dir := directoryOf(rest[0].platform)
+			sources[dir] = src
+			all.Entries = append(all.Entries, layer.Entry{Path: dir, Type: layer.Dir, Mode: 0o755})
+			for _, e := range ix.Portable().Entries {
+				e.Path = path.Join(dir, e.Path)
+				if e.Type == layer.Hardlink {
+					e.Link = path.Join(dir, e.Link)
+				}
+				all.Entries = append(all.Entries, e)
+			}
+			return write(rest[1:])
+		})
+	}
+	return write(images)
+}
+
+// trees are the files of images below their platforms.
+type trees map[string]layer.Source
+
+// Open implements [layer.Source].
+func (t trees) Open(ctx context.Context, e layer.Entry) (io.ReadCloser, error) {
+	dir, rest, _ := strings.Cut(e.Path, "/")
+	src, ok := t[dir]
+	if !ok {
+		return nil, fmt.Errorf("%s is in no image", e.Path)
+	}
+	e.Path = rest
+	return src.Open(ctx, e)
+}
