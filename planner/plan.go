@@ -183,9 +183,6 @@ func newPlan(r *parser.Recipe, o Options, pins Pins) (*plan, error) {
 			return nil, diag.Errorf(diag.Span{}, "build argument BUILDKIT_SYNTAX: frontend %q is not supported", name)
 		}
 	}
-	if asked, _ := strconv.ParseBool(p.BuildArgs["BUILDKIT_MULTI_PLATFORM"]); asked {
-		return nil, diag.Errorf(diag.Span{}, "build argument BUILDKIT_MULTI_PLATFORM: an index of platforms is not supported yet")
-	}
 	if len(r.Stages) == 0 {
 		return nil, diag.Errorf(diag.Span{File: r.File}, "dockerfile contains no stages to build")
 	}

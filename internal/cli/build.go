@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,6 +111,11 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
+	platforms, index, err := f.platforms(plan.BuildArgs)
+	if err != nil {
+		return err
+	}
+	plan.Platform, plan.ShowPlatform = platforms[0], len(platforms) > 1
 	named, err := parseContexts(f.contexts)
 	if err != nil {
 		return err
@@ -187,7 +193,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	var done []delivered
 	var images []made
 	for i, img := range built {
-		images = append(images, made{Image: img, tags: tags, platform: cmp.Or2(platforms[i])})
+		images = append(images, made{Image: img, tags: tags, platform: asked(plan, platforms[i])})
 	}
 	if err == nil {
 		done, err = m.deliver(ctx, images, index, outputs, view)
@@ -199,7 +205,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
-	if err := f.report(g, m, built, done); err != nil || !m.wrote.Load() {
+	if err := f.report(g, m, built, index, done); err != nil || !m.wrote.Load() {
 		return err
 	}
 	return m.capCaches(ctx)
@@ -303,12 +309,42 @@ func (f *buildFlags) plan() (planner.Options, error) {
 	return o, nil
 }
 
-// asked is the platform that a build is for.
-func asked(o planner.Options) image.Platform {
-	if o.Platform.OS != "" {
-		return o.Platform
+// asked is the platform that an image is for, where none may have been named.
+func asked(o planner.Options, named image.Platform) image.Platform {
+	if named.OS != "" {
+		return named
 	}
 	return o.BuildPlatform
+}
+
+// platforms reads --platform: the zero platform where there is none. The images
+// become an index where there are several, or where a build argument asks for one.
+func (f *buildFlags) platforms(args map[string]string) (list []image.Platform, index bool, err error) {
+	for _, word := range strings.Split(f.platform, ",") {
+		if f.platform == "" {
+			list = append(list, image.Platform{})
+			break
+		}
+		p, err := image.ParsePlatform(strings.TrimSpace(word))
+		if err != nil {
+			return nil, false, usage("--platform: %v", err)
+		}
+		if !slices.ContainsFunc(list, func(have image.Platform) bool { return image.FormatPlatform(have) == image.FormatPlatform(p) }) {
+			list = append(list, p)
+		}
+	}
+	index = len(list) > 1
+	if text, ok := args["BUILDKIT_MULTI_PLATFORM"]; ok && text != "" {
+		asked, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, false, usage("build argument BUILDKIT_MULTI_PLATFORM: %q is neither true nor false", text)
+		}
+		if index && !asked {
+			return nil, false, usage("build argument BUILDKIT_MULTI_PLATFORM: %d platforms need an index", len(list))
+		}
+		index = index || asked
+	}
+	return list, index, nil
 }
 
 // epoch is SOURCE_DATE_EPOCH of the environment; as a build argument it reaches
@@ -331,18 +367,33 @@ func (f *buildFlags) epoch() (*int64, error) {
 }
 
 // report prints the result and writes the files that were asked for.
-func (f *buildFlags) report(g *globals, m *machine, img *image.Image, done []delivered) error {
-	id, err := image.ID(img)
-	if err != nil {
-		return err
+func (f *buildFlags) report(g *globals, m *machine, images []*image.Image, index bool, done []delivered) error {
+	var ids []string
+	for _, img := range images {
+		id, err := image.ID(img)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, id.String())
+	}
+	id := strings.Join(ids, "\n")
+	// An index has no ID but its digest, and that only in a form.
+	for _, d := range done {
+		if index && d.manifest != nil {
+			id = d.manifest.Digest.String()
+		}
 	}
 	if f.iidfile != "" {
-		if err := os.WriteFile(f.iidfile, []byte(id.String()), 0o644); err != nil {
+		if err := os.WriteFile(f.iidfile, []byte(id), 0o644); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
 	if f.metadataFile != "" {
-		if err := writeMetadata(f.metadataFile, id, f.tags, done); err != nil {
+		config := ids[0]
+		if index {
+			config = ""
+		}
+		if err := writeMetadata(f.metadataFile, config, f.tags, done); err != nil {
 			return fmt.Errorf("--metadata-file: %w", err)
 		}
 	}
@@ -351,13 +402,16 @@ func (f *buildFlags) report(g *globals, m *machine, img *image.Image, done []del
 			return nil // it belongs to the archive
 		}
 	}
-	_, err = fmt.Fprintln(g.out, id)
+	_, err := fmt.Fprintln(g.out, id)
 	return err
 }
 
 // writeMetadata writes --metadata-file with buildx's field names.
-func writeMetadata(path string, id image.Digest, tags []string, done []delivered) error {
-	m := map[string]any{"containerimage.config.digest": id.String()}
+func writeMetadata(path, id string, tags []string, done []delivered) error {
+	m := map[string]any{}
+	if id != "" {
+		m["containerimage.config.digest"] = id
+	}
 	for _, d := range done {
 		if d.manifest != nil {
 			m["containerimage.digest"] = d.manifest.Digest.String()
