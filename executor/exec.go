@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"builder/executor/network"
 	"builder/executor/sandbox"
@@ -114,6 +116,10 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 	}
 	e := diag.Errorf(w.step.Span, "process %q did not complete successfully: %v", strings.Join(op.Args, " "), err)
 	e.Err, e.Detail = err, log.tail()
+	if errors.Is(err, syscall.ENOEXEC) && op.Platform.Architecture != runtime.GOARCH {
+		return e.WithHint("the step is for %s, and this machine runs no such programs: install qemu-user-static (with binfmt-support), which registers an emulator in /proc/sys/fs/binfmt_misc",
+			image.FormatPlatform(op.Platform))
+	}
 	if name := log.kept(); name != "" {
 		return e.WithHint("the whole output is in %s", name)
 	}

@@ -178,3 +178,51 @@ func (t trees) Open(ctx context.Context, e layer.Entry) (io.ReadCloser, error) {
 	e.Path = rest
 	return src.Open(ctx, e)
 }
+
+// tagOthers gives the images that a name stands for on other platforms the new
+// name as well.
+func (m *machine) tagOthers(ctx context.Context, from, to image.Reference) error {
+	all, err := m.store.LookupAll(ctx, from)
+	if err != nil || len(all) < 2 {
+		return err
+	}
+	names := make([]store.Name, len(all))
+	for i, f := range all {
+		names[i] = store.Name{Reference: to, ID: f.ID, Platform: f.Platform}
+	}
+	return m.store.TagAll(ctx, names)
+}
+
+// pushBuilt sends, as an index, the images that one build made for several
+// platforms. ok is false where a name has just one image, or what came from a
+// registry.
+func (m *machine) pushBuilt(ctx context.Context, ref image.Reference, o output, f *pushFlags) (ok bool, err error) {
+	all, err := m.store.LookupAll(ctx, ref)
+	if err != nil || len(all) < 2 || slices.ContainsFunc(all, func(f store.Found) bool { return f.Origin != store.FromRecipe }) {
+		return false, err
+	}
+	images := make([]made, len(all))
+	for i, found := range all {
+		img, config, err := m.store.Load(ctx, found.Record)
+		if err != nil {
+			return true, err
+		}
+		if _, err := m.chain(ctx, img.Layers); err != nil {
+			return true, err
+		}
+		if err := m.complete(ctx, found.Record, f.progress.value); err != nil {
+			return true, err
+		}
+		images[i] = made{Image: &img, config: config, tags: []image.Reference{ref}, platform: found.Platform}
+	}
+	view := newTransfers(f.progress.value, m.err)
+	v := progress.Vertex{ID: "push " + ref.String(), Name: "push " + ref.Familiar()}
+	view.Progress(progress.Started{Vertex: v, Time: time.Now()})
+	desc, err := m.pushIndex(ctx, images, ref, o, v, view)
+	view.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()})
+	if err = errors.Join(err, view.Close()); err != nil {
+		return true, err
+	}
+	_, err = fmt.Fprintf(m.out, "%s: digest: %s size: %d\n", ref.Tag(), desc.Digest, desc.Size)
+	return true, err
+}

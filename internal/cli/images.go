@@ -118,7 +118,10 @@ func newTag(g *globals) *cobra.Command {
 					return err
 				}
 				// Who types a name means it: what it was is said, not refused.
-				return m.claim(ctx, found.Record, tags, true)
+				if err := m.claim(ctx, found.Record, tags, true); err != nil || found.Name.Reference.IsZero() {
+					return err
+				}
+				return m.tagOthers(ctx, found.Name.Reference, tags[0])
 			})
 		},
 	}

@@ -47,7 +47,7 @@ type inspectedMetadata struct {
 }
 
 func newInspect(g *globals) *cobra.Command {
-	var format string
+	var format, platform string
 	cmd := &cobra.Command{
 		Use:     "inspect [OPTIONS] NAME [NAME...]",
 		Short:   "Show what is known of containers and images",
@@ -58,11 +58,17 @@ func newInspect(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var want image.Platform
+			if platform != "" {
+				if want, err = platformOr(platform); err != nil {
+					return err
+				}
+			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
 				found := []any{}
 				var errs []error
 				for _, arg := range args {
-					i, err := m.inspectAny(ctx, arg)
+					i, err := m.inspectAny(ctx, arg, want)
 					if err != nil {
 						errs = append(errs, err)
 						continue
@@ -74,6 +80,7 @@ func newInspect(g *globals) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", "a Go template, or json")
+	cmd.Flags().StringVar(&platform, "platform", "", "which image of a name for several platforms, such as linux/arm64")
 	return cmd
 }
 
@@ -103,22 +110,25 @@ func formatter(format string) (func(io.Writer, []any) error, error) {
 }
 
 // inspectAny takes a name for a container's first, as docker does.
-func (m *machine) inspectAny(ctx context.Context, text string) (any, error) {
+func (m *machine) inspectAny(ctx context.Context, text string, want image.Platform) (any, error) {
 	c, err := m.containers().Find(text)
-	if err == nil {
+	if err == nil && want.OS == "" {
 		return inspectContainer(c), nil
 	}
-	if !errors.As(err, new(*container.NotFoundError)) {
+	if err != nil && !errors.As(err, new(*container.NotFoundError)) {
 		return nil, err
 	}
-	return m.inspect(ctx, text)
+	return m.inspect(ctx, text, want)
 }
 
 // inspect collects what is known of an image.
-func (m *machine) inspect(ctx context.Context, text string) (inspected, error) {
-	found, err := m.store.Find(ctx, text, image.Platform{})
+func (m *machine) inspect(ctx context.Context, text string, want image.Platform) (inspected, error) {
+	found, err := m.store.Find(ctx, text, want)
 	if err != nil {
 		return inspected{}, err
+	}
+	if want.OS != "" && !image.MatchPlatform(want, found.Platform) {
+		return inspected{}, usage("%s is for %s, not for %s", text, image.FormatPlatform(found.Platform), image.FormatPlatform(want))
 	}
 	c, _, err := m.store.Config(ctx, found.ID)
 	if err != nil {

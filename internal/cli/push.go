@@ -99,6 +99,10 @@ func (m *machine) allTags(repositories []image.Reference) ([]image.Reference, er
 
 // pushNamed sends the image of a name and prints what the registry has then.
 func (m *machine) pushNamed(ctx context.Context, ref image.Reference, f *pushFlags) error {
+	packing := form{compression: f.compression.value, level: f.level, docker: f.types.value == "docker"}
+	if pushed, err := m.pushBuilt(ctx, ref, output{form: packing}, f); pushed || err != nil {
+		return err
+	}
 	found, ok, err := m.store.Lookup(ctx, ref, image.Platform{})
 	if err != nil {
 		return err
@@ -122,7 +126,6 @@ func (m *machine) pushNamed(ctx context.Context, ref image.Reference, f *pushFla
 	}
 	v := progress.Vertex{ID: "push " + ref.String(), Name: "push " + ref.Familiar()}
 	view.Progress(progress.Started{Vertex: v, Time: time.Now()})
-	packing := form{compression: f.compression.value, level: f.level, docker: f.types.value == "docker"}
 	desc, err := m.push(ctx, img, config, ref, packing.of(), v, view)
 	view.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()})
 	if err = errors.Join(err, view.Close()); err != nil {
