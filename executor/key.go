@@ -150,6 +150,9 @@ func copyParts(op planner.Copy, root []image.ContentDigest, from func(*parts)) c
 		p.add("file.mode", strconv.FormatUint(uint64(f.Mode), 8))
 		p.add("file.data", string(f.Data))
 	}
+	if op.KeepTimes {
+		p.add("times", "kept")
+	}
 	if op.Link {
 		p.add("link", "true")
 	}

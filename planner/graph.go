@@ -176,6 +176,8 @@ type Copy struct {
 	Context bool
 	// Literal says that Sources are paths and no patterns.
 	Literal bool
+	// KeepTimes says that what is copied keeps the times that it has in the source.
+	KeepTimes bool
 	// Exclude are patterns of what stays behind, as in an ignore file, relative to
 	// the directory that is copied. Files that are named themselves are copied.
 	Exclude []string

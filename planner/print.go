@@ -131,6 +131,9 @@ func (w *printer) copy(s *Step, op Copy) {
 	w.files(op.Files)
 	w.option("chown", op.Chown)
 	w.option("chmod", op.Chmod)
+	if op.KeepTimes {
+		w.line("   keep times")
+	}
 	if op.Link {
 		w.line("   link")
 	}

@@ -85,7 +85,7 @@ func (b *mountPlan) mount(n int, g parser.Mount, from *stage) (Mount, error) {
 	default:
 		m.Type, m.ID = MountBind, ""
 		m.Source = path.Join("/", g.Source)
-		m.Input = b.input(b.tree(g, from, m))
+		b.show(&m, g, from)
 	}
 	m.Env, m.Required = nil, false
 	m.Target = b.target(g.Target)
@@ -103,29 +103,29 @@ func (b *mountPlan) target(target string) string {
 	return path.Clean(target)
 }
 
-// tree is what a bind shows: of the build context, and of a named one that is just
-// files, only what is shown is made a tree.
-func (b *mountPlan) tree(g parser.Mount, from *stage, m Mount) StepRef {
+// show makes an input of what the mount shows: a stage or an image, or of the build
+// context, and of a named one that is just files, a copy of what is shown.
+func (b *mountPlan) show(m *Mount, g parser.Mount, from *stage) {
+	files := None
 	switch {
 	case g.From == "":
-		return b.contextTree(b.contextStep(), m)
+		files = b.contextStep()
 	case from.source != None:
-		return b.contextTree(from.source, m)
+		files = from.source
 	default:
-		return from.root
+		m.Input = b.input(from.root)
+		return
 	}
-}
-
-// contextTree is a copy of what a mount shows of a context, under its path there.
-func (b *mountPlan) contextTree(files StepRef, m Mount) StepRef {
 	pattern := strings.TrimPrefix(m.Source, "/")
 	if pattern == "" {
 		pattern = "."
 	}
-	return b.step(Step{
-		Op:     Copy{Sources: []string{pattern}, Dest: m.Source, Context: true, Literal: true},
+	// Its place is its own: no COPY of the recipe makes the same layer with other times.
+	m.Source = path.Join("/context", m.Source)
+	m.Input = b.input(b.step(Step{
+		Op:     Copy{Sources: []string{pattern}, Dest: m.Source, Context: true, Literal: true, KeepTimes: true},
 		Inputs: []StepRef{None, files}, Span: m.Span, Stage: b.stage.id, Name: "[internal] copy of " + pattern + " for a mount",
-	})
+	}))
 }
 
 // input returns the number of the step's input that is tree.
@@ -158,7 +158,7 @@ func (b *mountPlan) cache(m *Mount, g parser.Mount, from *stage) {
 		return
 	}
 	if g.From != "" {
-		m.Input = b.input(b.tree(g, from, *m))
+		b.show(m, g, from)
 	}
 }
 

@@ -59,6 +59,7 @@ func Copy(ctx context.Context, op planner.Copy, sel *Selection, dst Tree, o Copy
 		tree: newTree(dst.View, o.Now.UnixNano()), op: op, own: own, mode: mode,
 		source: o.Source, dst: dst, spool: &spool{dir: o.Temp},
 	}
+	c.tree.keep = op.KeepTimes
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.spool.Close())

@@ -17,7 +17,8 @@ type tree struct {
 	below *layer.Stack
 	root  *node
 	now   int64
-	count int // how many nodes there are at most
+	keep  bool // the times of what is put there
+	count int  // how many nodes there are at most
 }
 
 // node is one path of the tree.
@@ -100,7 +101,10 @@ func (t *tree) lookup(p string) (layer.Entry, bool) {
 
 // put writes e to name in dir, in the place of whatever is there.
 func (t *tree) put(dir *node, name string, e layer.Entry, from data) *node {
-	e.Mtime, e.Path, e.Opaque, e.Parent = t.now, "", false, false
+	e.Path, e.Opaque, e.Parent = "", false, false
+	if !t.keep || e.Mtime <= 0 || e.Mtime > t.now {
+		e.Mtime = t.now
+	}
 	if e.Type != layer.Symlink {
 		e.Link = ""
 	}
