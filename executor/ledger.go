@@ -16,7 +16,6 @@ import (
 	"builder/cache"
 	"builder/executor/fileop"
 	"builder/executor/sandbox"
-	"builder/image"
 	"builder/image/layer"
 	"builder/internal/depot"
 	"builder/planner"
@@ -88,9 +87,12 @@ func (t *times) fresh(l cache.Ledger, f depot.File) int64 {
 	return t.now
 }
 
-// ofRoot finds the times of the root's files: of each that the build itself put
-// there, and of a base's where the base is another one.
+// ofRoot finds the times of the root's files: of a base's where the base is another
+// one, and of each that the build itself put there.
 func (t *times) ofRoot(ctx context.Context, op planner.Exec) error {
+	if err := t.ofBase(ctx); err != nil {
+		return err
+	}
 	chain, base := t.work.root.chain, t.work.root.base
 	files, err := t.Depot.FilesOf(ctx, chain, base, "")
 	if err != nil {
@@ -103,10 +105,13 @@ func (t *times) ofRoot(ctx context.Context, op planner.Exec) error {
 		}
 		t.setRoot(f, t.want(at, f))
 	}
-	return t.ofBase(ctx, chain[:base])
+	return nil
 }
 
+// setRoot gives a file of the root a time; one of the base, which it may cover, does
+// not count any more.
 func (t *times) setRoot(f depot.File, want int64) {
+	delete(t.root, f.Path)
 	if want != f.Mtime {
 		t.root[f.Path], t.real[f.Path] = want, f.Mtime
 	}
@@ -119,54 +124,35 @@ func covered(op planner.Exec, at string) bool {
 		slices.ContainsFunc(op.Volumes, func(v planner.Volume) bool { return below(v.Target) })
 }
 
-// ofBase makes new what differs in the base from the base of the last step.
-func (t *times) ofBase(ctx context.Context, base []image.ContentDigest) error {
-	for _, l := range t.ledgers {
+// maxBase is how many bytes of files two bases may differ in to be compared.
+const maxBase = 64 << 20
+
+// ofBase makes new what differs in the base from the base that the last steps had.
+// Where the two are of another kind altogether, which happens as caches are shared by
+// recipes, that would be all of it: then what the build itself put there is made
+// new instead, without which nothing is made.
+func (t *times) ofBase(ctx context.Context) error {
+	base := t.work.root.chain[:t.work.root.base]
+	for i := range t.ledgers {
+		l := &t.ledgers[i]
 		if l.Files == nil || slices.Equal(l.Base, base) {
 			continue
 		}
-		files, err := t.Depot.FilesOf(ctx, base, 0, "")
+		changed, ok, err := t.Depot.ChangedFiles(ctx, l.Base, base, maxBase)
 		if err != nil {
 			return err
 		}
-		before := t.digests(ctx, l.Base)
-		for _, f := range files {
-			if _, ok := t.seen["/"+f.Path]; ok || before[f.Path] == f.Digest {
-				continue
-			}
-			if want := max(t.fresh(l, f), t.root[f.Path]); want > f.Mtime {
+		if !ok {
+			l.Files = map[string]cache.Seen{}
+			continue
+		}
+		for _, f := range changed {
+			if want := max(t.fresh(*l, f), t.root[f.Path]); want > f.Mtime {
 				t.setRoot(f, want)
 			}
 		}
 	}
 	return nil
-}
-
-// digests are those of the files that a base had; none where it is gone.
-func (t *times) digests(ctx context.Context, base []image.ContentDigest) map[string][32]byte {
-	files := t.Depot.Files(base)
-	view, err := files.View(ctx)
-	if err != nil {
-		return nil
-	}
-	digests := map[string][32]byte{}
-	var walk func(dir string)
-	walk = func(dir string) {
-		for _, e := range view.ReadDir(dir) {
-			switch e.Type {
-			case layer.Dir:
-				walk(e.Path)
-			case layer.File:
-				digests[e.Path] = e.Digest
-			case layer.Hardlink:
-				if first, ok := view.Lookup(e.Link); ok {
-					digests[e.Path] = first.Digest
-				}
-			}
-		}
-	}
-	walk("")
-	return digests
 }
 
 // ofBind finds the times of what a bind shows that are not those of its tree, by paths in that.

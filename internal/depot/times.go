@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"builder/image"
@@ -94,4 +95,73 @@ func (w *fileLister) add(ctx context.Context, e layer.Entry) error {
 	}
 	w.list = append(w.list, File{Path: strings.Clone(e.Path), Digest: e.Digest, Mtime: fi.ModTime().UnixNano()})
 	return nil
+}
+
+// ChangedFiles lists the regular files of the tree of a chain that differ in
+// content from those of the tree of old, or are not in it. ok is false where
+// nobody knows, or where more than limit bytes would have to be compared: what the
+// chains begin with in common costs nothing.
+func (d *Depot) ChangedFiles(ctx context.Context, old, chain []image.ContentDigest, limit int64) (list []File, ok bool, err error) {
+	same := 0
+	for same < min(len(old), len(chain)) && old[same] == chain[same] {
+		same++
+	}
+	paths := map[string]bool{}
+	var bytes int64
+	for _, c := range slices.Concat(old[same:], chain[same:]) {
+		ix, err := d.Index(ctx, c)
+		if err != nil {
+			return nil, false, ctx.Err() // it is gone
+		}
+		for i := range ix.Entries {
+			if e := &ix.Entries[i]; e.Type == layer.File || e.Type == layer.Hardlink {
+				paths[e.Path] = true
+				bytes += e.Size
+			}
+		}
+		if bytes > limit {
+			return nil, false, nil
+		}
+	}
+	if len(paths) == 0 {
+		return nil, true, nil
+	}
+	was, is := d.Files(old), d.Files(chain)
+	before, err := was.View(ctx)
+	if err != nil {
+		return nil, false, ctx.Err()
+	}
+	now, err := is.View(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for path := range paths {
+		e, digest, ok := content(now, path)
+		if _, had, ok2 := content(before, path); !ok || ok2 && had == digest {
+			continue
+		}
+		mtime, err := is.Mtime(ctx, e)
+		if err != nil {
+			return nil, false, err
+		}
+		list = append(list, File{Path: path, Digest: digest, Mtime: mtime})
+	}
+	return list, true, nil
+}
+
+// content finds the regular file at path, under whatever name its bytes stand.
+func content(view *layer.Stack, path string) (e layer.Entry, digest [32]byte, ok bool) {
+	e, ok = view.Lookup(path)
+	if !ok {
+		return e, digest, false
+	}
+	switch e.Type {
+	case layer.File:
+		return e, e.Digest, true
+	case layer.Hardlink:
+		first, ok := view.Lookup(e.Link)
+		return e, first.Digest, ok && first.Type == layer.File
+	default:
+		return e, digest, false
+	}
 }
