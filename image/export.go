@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -80,7 +81,10 @@ func LayoutDescriptors(e Export) ([]Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	annotations := map[string]string{}
+	annotations := maps.Clone(e.Manifest.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
 	if created != nil {
 		annotations[ocispec.AnnotationCreated] = created.UTC().Format("2006-01-02T15:04:05Z07:00")
 	}
@@ -93,10 +97,8 @@ func LayoutDescriptors(e Export) ([]Descriptor, error) {
 	}
 	var all []Descriptor
 	for _, ref := range e.References {
-		d.Annotations = map[string]string{annotationContainerdName: ref.String()}
-		for k, v := range annotations {
-			d.Annotations[k] = v
-		}
+		d.Annotations = maps.Clone(annotations)
+		d.Annotations[annotationContainerdName] = ref.String()
 		if ref.Tag() != "" {
 			d.Annotations[ocispec.AnnotationRefName] = ref.Tag()
 		}

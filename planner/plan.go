@@ -21,6 +21,10 @@ type Options struct {
 	Target    string // a stage's name; empty is the last one
 	BuildArgs map[string]string
 	Labels    map[string]string // added to the image's, last
+	// UnsetEnv and UnsetLabels are names that the image is not to have, wherever they
+	// are from; OwnLabels lets it have none of its base.
+	UnsetEnv, UnsetLabels []string
+	OwnLabels             bool
 	// Platform is what the image is to run on. Zero asks for nothing: then it is
 	// BuildPlatform, and the image says the platform that its base says.
 	Platform      image.Platform
@@ -236,6 +240,7 @@ func (p *plan) sourceDate() error {
 func (p *plan) graph(target *stage) *Graph {
 	root, steps := prune(p.steps, target.root)
 	config := target.config
+	p.unset(&config)
 	if len(p.Labels) > 0 {
 		config.Config.Labels = maps.Clone(config.Config.Labels)
 		if config.Config.Labels == nil {
@@ -250,6 +255,21 @@ func (p *plan) graph(target *stage) *Graph {
 		g.Result.Base = *target.created
 	}
 	return g
+}
+
+// unset takes away what the image is not to have.
+func (p *plan) unset(c *image.Config) {
+	c.Config.Env = slices.DeleteFunc(slices.Clone(c.Config.Env), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(p.UnsetEnv, name)
+	})
+	if len(p.UnsetLabels) == 0 {
+		return
+	}
+	c.Config.Labels = maps.Clone(c.Config.Labels)
+	for _, name := range p.UnsetLabels {
+		delete(c.Config.Labels, name)
+	}
 }
 
 // setPlatform writes the platform into the result's config, if one was asked for.

@@ -471,6 +471,9 @@ func (p *plan) run(s *stage) error {
 	if user := s.config.Config.User; user != "" {
 		s.user = user
 	}
+	if p.OwnLabels {
+		s.config.Config.Labels = nil
+	}
 	for _, c := range s.commands {
 		if err := p.do(s, c); err != nil {
 			return err

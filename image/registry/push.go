@@ -22,6 +22,8 @@ type PushOptions struct {
 	Known map[image.Digest]string
 	// Index makes an index even of one image. Several always get one.
 	Index bool
+	// Annotations are those of the index.
+	Annotations map[string]string
 	// Types is the vocabulary of the index.
 	Types image.MediaTypes
 	// Vertex and Sink are where the transfer shows. Sink may be nil.
@@ -75,7 +77,7 @@ func (c *Client) push(ctx context.Context, ref image.Reference, images []image.E
 			return image.Descriptor{}, err
 		}
 	}
-	index, data, err := image.PackIndex(o.Types, packed, nil)
+	index, data, err := image.PackIndex(o.Types, packed, o.Annotations)
 	if err != nil {
 		return index, err
 	}

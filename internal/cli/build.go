@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -33,6 +34,10 @@ type buildFlags struct {
 	outputs, addHosts, ulimits, contexts     []string
 	secrets, ssh, allow, volumes             []string
 	file, target, platform, network, shmSize string
+	annotations, argFiles                    []string
+	unsetEnv, unsetLabels                    []string
+	inheritLabels                            bool
+	hostname                                 string
 	call                                     string
 	check                                    bool
 	iidfile, metadataFile                    string
@@ -66,6 +71,12 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "show RUN steps something of the host, as HOST:TARGET[:ro|rw]; what it holds is no input")
 	fl.StringVar(&f.target, "target", "", "the stage to build (default the last)")
 	fl.StringArrayVar(&f.buildArgs, "build-arg", nil, "value of an ARG, as NAME=VALUE; NAME alone takes it from the environment")
+	fl.StringArrayVar(&f.argFiles, "build-arg-file", nil, "file of build arguments, one NAME=VALUE on a line; --build-arg outranks it")
+	fl.StringArrayVar(&f.annotations, "annotation", nil, "annotation of the image, as [manifest|index|manifest-descriptor|index-descriptor[PLATFORM]:]KEY=VALUE")
+	fl.StringArrayVar(&f.unsetEnv, "unsetenv", nil, "variable that the image's environment is not to have")
+	fl.StringArrayVar(&f.unsetLabels, "unsetlabel", nil, "label that the image is not to have")
+	fl.BoolVar(&f.inheritLabels, "inherit-labels", true, "let the image have the labels of its base")
+	fl.StringVar(&f.hostname, "hostname", "", "name of the machine that RUN steps see")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step again")
 	fl.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run the steps of these stages again")
@@ -113,6 +124,13 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	platforms, index, err := f.platforms(plan.BuildArgs)
 	if err != nil {
+		return err
+	}
+	annotations, err := parseAnnotations(f.annotations)
+	if err != nil {
+		return err
+	}
+	if err := checkAnnotations(annotations, withBuildPlatform(plan, platforms), index, outputs); err != nil {
 		return err
 	}
 	plan.Platform, plan.ShowPlatform = platforms[0], len(platforms) > 1
@@ -193,10 +211,12 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	var done []delivered
 	var images []made
 	for i, img := range built {
-		images = append(images, made{Image: img, tags: tags, platform: asked(plan, platforms[i])})
+		on := asked(plan, platforms[i])
+		img.Annotations = withAnnotations(img.Annotations, annotated(annotations, "manifest", on))
+		images = append(images, made{Image: img, tags: tags, platform: on, descriptor: annotated(annotations, "manifest-descriptor", on)})
 	}
 	if err == nil {
-		done, err = m.deliver(ctx, images, index, outputs, view)
+		done, err = m.deliver(ctx, images, index, indexNotes{annotated(annotations, "index", image.Platform{}), annotated(annotations, "index-descriptor", image.Platform{})}, outputs, view)
 	}
 	err = errors.Join(err, view.Close())
 	if f.progress.value != "quiet" && f.progress.value != "rawjson" {
@@ -260,11 +280,22 @@ func parseTags(words []string) ([]image.Reference, error) {
 
 // plan turns flags into what planning needs.
 func (f *buildFlags) plan() (planner.Options, error) {
-	o := planner.Options{Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Hostname: ""}
-	var err error
-	if o.BuildArgs, err = pairs("--build-arg", f.buildArgs, os.LookupEnv); err != nil {
+	o := planner.Options{
+		Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Hostname: f.hostname,
+		UnsetEnv: f.unsetEnv, UnsetLabels: f.unsetLabels, OwnLabels: !f.inheritLabels,
+	}
+	if err := checkHostname(f.hostname); err != nil {
 		return o, err
 	}
+	var err error
+	if o.BuildArgs, err = readArgFiles(f.argFiles); err != nil {
+		return o, err
+	}
+	given, err := pairs("--build-arg", f.buildArgs, os.LookupEnv)
+	if err != nil {
+		return o, err
+	}
+	maps.Copy(o.BuildArgs, given)
 	if o.Labels, err = pairs("--label", f.labels, func(string) (string, bool) { return "", true }); err != nil {
 		return o, err
 	}
@@ -315,6 +346,15 @@ func asked(o planner.Options, named image.Platform) image.Platform {
 		return named
 	}
 	return o.BuildPlatform
+}
+
+// withBuildPlatform names the platforms, where none may have been named.
+func withBuildPlatform(o planner.Options, named []image.Platform) []image.Platform {
+	list := make([]image.Platform, len(named))
+	for i, p := range named {
+		list[i] = asked(o, p)
+	}
+	return list
 }
 
 // platforms reads --platform: the zero platform where there is none. The images

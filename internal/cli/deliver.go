@@ -31,11 +31,16 @@ type made struct {
 	// platform is what was asked for. The image may say another one, as its base
 	// did; an index lists it by this one, as BuildKit's do.
 	platform image.Platform
+	// descriptor are annotations of the image's descriptor.
+	descriptor map[string]string
 }
+
+// indexNotes are annotations of an index and of its descriptor.
+type indexNotes struct{ index, descriptor map[string]string }
 
 // deliver brings built images to their outputs, one after the other. Several
 // images, or one that was asked for as an index, become an index.
-func (m *machine) deliver(ctx context.Context, images []made, index bool, outputs []output, sink progress.Sink) ([]delivered, error) {
+func (m *machine) deliver(ctx context.Context, images []made, index bool, notes indexNotes, outputs []output, sink progress.Sink) ([]delivered, error) {
 	for i := range images {
 		var err error
 		if images[i].config, err = images[i].Config.Encode(); err != nil {
@@ -46,13 +51,13 @@ func (m *machine) deliver(ctx context.Context, images []made, index bool, output
 	for _, o := range outputs {
 		v := progress.Vertex{ID: fmt.Sprintf("export %d", len(done)), Name: "exporting to " + o.title()}
 		sink.Progress(progress.Started{Vertex: v, Time: time.Now()})
-		export := m.exportIndex
-		if !index {
-			export = func(ctx context.Context, images []made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
-				return m.export(ctx, images[0], o, v, sink)
-			}
+		var d delivered
+		var err error
+		if index {
+			d, err = m.exportIndex(ctx, images, notes, o, v, sink)
+		} else {
+			d, err = m.export(ctx, images[0], o, v, sink)
 		}
-		d, err := export(ctx, images, o, v, sink)
 		sink.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()})
 		if err != nil {
 			return done, fmt.Errorf("output %s: %w", o.title(), err)
@@ -174,6 +179,7 @@ func (m *machine) pack(ctx context.Context, img made, o output) (image.Export, e
 	if img.platform.OS != "" {
 		packed.Manifest.Platform = &img.platform
 	}
+	packed.Manifest.Annotations = img.descriptor
 	return image.Export{Packed: packed.Packed, References: img.tags, Blobs: packed}, nil
 }
 

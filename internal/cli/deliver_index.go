@@ -19,7 +19,7 @@ import (
 )
 
 // exportIndex brings images for several platforms to one output.
-func (m *machine) exportIndex(ctx context.Context, images []made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
+func (m *machine) exportIndex(ctx context.Context, images []made, notes indexNotes, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
 	tags, err := o.tags(images[0].tags)
 	if err != nil {
 		return delivered{}, err
@@ -32,13 +32,13 @@ func (m *machine) exportIndex(ctx context.Context, images []made, o output, v pr
 		if err := m.keepAll(ctx, images); err != nil || !o.push {
 			return delivered{}, err
 		}
-		return m.sendIndex(ctx, images, o, v, sink)
+		return m.sendIndex(ctx, images, notes, o, v, sink)
 	case o.kind == "registry":
-		return m.sendIndex(ctx, images, o, v, sink)
+		return m.sendIndex(ctx, images, notes, o, v, sink)
 	case o.kind == "docker":
 		return delivered{}, usage("a docker archive holds no index of several platforms").WithHint("write --output type=oci, or build one platform at a time")
 	case o.kind == "oci":
-		e, err := m.packIndex(ctx, images, o)
+		e, err := m.packIndex(ctx, images, notes, o)
 		if err != nil {
 			return delivered{}, err
 		}
@@ -76,7 +76,7 @@ func (m *machine) keepAll(ctx context.Context, images []made) error {
 	return nil
 }
 
-func (m *machine) packIndex(ctx context.Context, images []made, o output) (image.Export, error) {
+func (m *machine) packIndex(ctx context.Context, images []made, notes indexNotes, o output) (image.Export, error) {
 	members := make([]image.Export, len(images))
 	for i, img := range images {
 		var err error
@@ -84,14 +84,16 @@ func (m *machine) packIndex(ctx context.Context, images []made, o output) (image
 			return image.Export{}, err
 		}
 	}
-	return image.Join(o.form.of().Types, members, nil)
+	e, err := image.Join(o.form.of().Types, members, notes.index)
+	e.Manifest.Annotations = notes.descriptor
+	return e, err
 }
 
 // sendIndex pushes images under all their names.
-func (m *machine) sendIndex(ctx context.Context, images []made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
+func (m *machine) sendIndex(ctx context.Context, images []made, notes indexNotes, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
 	var last image.Descriptor
 	for _, tag := range images[0].tags {
-		d, err := m.pushIndex(ctx, images, tag, o, v, sink)
+		d, err := m.pushIndex(ctx, images, notes, tag, o, v, sink)
 		if err != nil {
 			return delivered{}, err
 		}
@@ -101,12 +103,12 @@ func (m *machine) sendIndex(ctx context.Context, images []made, o output, v prog
 }
 
 // pushIndex packs images and sends them as an index.
-func (m *machine) pushIndex(ctx context.Context, images []made, ref image.Reference, o output, v progress.Vertex, sink progress.Sink) (image.Descriptor, error) {
+func (m *machine) pushIndex(ctx context.Context, images []made, notes indexNotes, ref image.Reference, o output, v progress.Vertex, sink progress.Sink) (image.Descriptor, error) {
 	client, err := m.registry()
 	if err != nil {
 		return image.Descriptor{}, err
 	}
-	e, err := m.packIndex(ctx, images, o)
+	e, err := m.packIndex(ctx, images, notes, o)
 	if err != nil {
 		return image.Descriptor{}, err
 	}
@@ -120,7 +122,7 @@ func (m *machine) pushIndex(ctx context.Context, images []made, ref image.Refere
 			known[digest] = path
 		}
 	}
-	desc, err := client.Push(ctx, ref, e.Members, registry.PushOptions{Known: known, Index: true, Types: o.form.of().Types, Vertex: v, Sink: sink})
+	desc, err := client.Push(ctx, ref, e.Members, registry.PushOptions{Known: known, Index: true, Annotations: notes.index, Types: o.form.of().Types, Vertex: v, Sink: sink})
 	if err != nil {
 		return desc, err
 	}
@@ -218,7 +220,7 @@ func (m *machine) pushBuilt(ctx context.Context, ref image.Reference, o output, 
 	view := newTransfers(f.progress.value, m.err)
 	v := progress.Vertex{ID: "push " + ref.String(), Name: "push " + ref.Familiar()}
 	view.Progress(progress.Started{Vertex: v, Time: time.Now()})
-	desc, err := m.pushIndex(ctx, images, ref, o, v, view)
+	desc, err := m.pushIndex(ctx, images, indexNotes{}, ref, o, v, view)
 	view.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()})
 	if err = errors.Join(err, view.Close()); err != nil {
 		return true, err

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"unicode"
@@ -135,4 +138,62 @@ func parseAllow(words []string) (planner.Allowed, error) {
 		}
 	}
 	return a, nil
+}
+
+// maxArgFile is how long a file of build arguments may be.
+const maxArgFile = 1 << 20
+
+// readArgFiles reads files of build arguments: NAME=VALUE lines, NAME for a value
+// of the environment, empty lines and those that begin with "#". Later lines and
+// files outrank earlier ones.
+func readArgFiles(files []string) (map[string]string, error) {
+	args := map[string]string{}
+	for _, name := range files {
+		text, err := readSmall(name, maxArgFile)
+		if err != nil {
+			return nil, usage("--build-arg-file: %v", err)
+		}
+		file := &diag.File{Name: name, Text: string(text)}
+		n := 0
+		for line := range strings.Lines(file.Text) {
+			n++
+			line = strings.TrimRight(line, "\r\n")
+			if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed[0] == '#' {
+				continue
+			}
+			arg, value, ok := strings.Cut(line, "=")
+			if arg = strings.TrimSpace(arg); arg == "" || strings.ContainsAny(arg, " \t") {
+				return nil, diag.Errorf(diag.Span{File: file, Start: diag.Pos{Line: n, Column: 1}}, "this is no build argument").
+					WithHint("write NAME=VALUE, one on a line")
+			}
+			if !ok {
+				if value, ok = os.LookupEnv(arg); !ok {
+					continue
+				}
+			}
+			args[arg] = value
+		}
+	}
+	return args, nil
+}
+
+// readSmall reads a regular file, or fails where it is longer than limit.
+func readSmall(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err = errors.Join(err, f.Close()); err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", name, limit)
+	}
+	return data, err
+}
+
+// checkHostname refuses what the kernel would not take for a name.
+func checkHostname(name string) error {
+	if len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) || r == '/' }) {
+		return usage("--hostname: %q is no name of a machine", name).WithHint("at most 64 letters, digits, dots and hyphens")
+	}
+	return nil
 }

@@ -26,21 +26,22 @@ type Case struct {
 
 // Options are those of one build.
 type Options struct {
-	File      string
-	Context   string
-	Target    string
-	BuildArgs []string
-	Labels    []string
-	Contexts  []string
-	AddHosts  []string
-	Ulimits   []string
-	Secrets   []string
-	SSH       []string
-	Platform  string
-	NoCache   bool
-	Network   string
-	Allow     []string
-	ShmSize   string
+	File        string
+	Context     string
+	Target      string
+	BuildArgs   []string
+	Labels      []string
+	Contexts    []string
+	AddHosts    []string
+	Ulimits     []string
+	Secrets     []string
+	SSH         []string
+	Platform    string
+	NoCache     bool
+	Network     string
+	Allow       []string
+	Annotations []string
+	ShmSize     string
 }
 
 // Load reads all cases in dir whose names match, sorted by name.
@@ -108,6 +109,8 @@ func (c *Case) set(key, value string) error {
 		c.AddHosts = append(c.AddHosts, value)
 	case "ulimit":
 		c.Ulimits = append(c.Ulimits, value)
+	case "annotation":
+		c.Annotations = append(c.Annotations, value)
 	case "allow":
 		c.Allow = append(c.Allow, value)
 	case "secret":

@@ -14,6 +14,7 @@
 //	add-host: NAME:ADDRESS
 //	ulimit: NAME=SOFT:HARD
 //	allow: network.host
+//	annotation: KIND[PLATFORM]:KEY=VALUE
 //	secret: id=ID,src=PATH|env=NAME
 //	ssh: ID[=KEY|SOCKET]
 //	platform: PLATFORM[,PLATFORM...]

@@ -50,6 +50,7 @@ func (b *bench) commandLine(c *recipe.Case, archive string) []string {
 	opt("--ulimit", o.Ulimits...)
 	opt("--add-host", o.AddHosts...)
 	opt("--allow", o.Allow...)
+	opt("--annotation", o.Annotations...)
 	opt("--secret", o.Secrets...)
 	opt("--ssh", o.SSH...)
 	opt("--build-context", o.Contexts...)

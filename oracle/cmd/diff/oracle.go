@@ -155,6 +155,15 @@ func (b *bench) buildctl(c *recipe.Case, archive string) []string {
 		name, value, _ := strings.Cut(l, "=")
 		args = append(args, "--opt=label:"+name+"="+value)
 	}
+	for _, text := range o.Annotations {
+		name, value, _ := strings.Cut(text, "=")
+		kind, key, typed := strings.Cut(name, ":")
+		if !typed {
+			kind, key = "manifest", name
+		}
+		args[slices.Index(args, "--output=type=oci,dest="+archive)] += ",annotation-" + kind + "." + key + "=" + value
+		archive += ",annotation-" + kind + "." + key + "=" + value
+	}
 	for _, text := range o.Allow {
 		args = append(args, "--allow="+text)
 	}
