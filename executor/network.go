@@ -9,8 +9,7 @@ import (
 	"builder/planner"
 )
 
-// wire is a step's own network, made beside what else comes before its process. The zero
-// value is that of a step that has none.
+// wire is a step's own network, if it has one: made beside what else comes before its process.
 type wire struct {
 	made    chan struct{} // closed when it is there, or cannot be had
 	network *network.Network
@@ -63,10 +62,10 @@ func (w *wire) connect(spec *sandbox.Spec, op planner.Exec) error {
 
 // noNetwork says what to do where the machine lets no network be made. That of the machine is
 // never given instead of it.
-func noNetwork(w *work, err error) error {
+func noNetwork(w *work, err *network.DeviceError) error {
 	e := diag.Errorf(w.step.Span, "%v", err)
 	e.Err = err
-	return e.WithHint("make /dev/net/tun readable and writable, load the kernel module veth, or build with --network=host or --network=none")
+	return e.WithHint("%s, or build with --network=host or --network=none", err.Hint)
 }
 
 // wantsGateway reports whether a name stands for the machine.

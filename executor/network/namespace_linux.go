@@ -65,10 +65,12 @@ func onOwnThread(f func()) {
 	<-done
 }
 
+var errNamespace = errors.New("make a network namespace")
+
 // make does the work of newDevice on a thread that is given up for it.
 func (d *device) make(with6, veth bool) error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return os.NewSyscallError("make a network namespace", err)
+		return fmt.Errorf("%w: %w", errNamespace, err)
 	}
 	var err error
 	if d.namespace, err = os.Open("/proc/thread-self/ns/net"); err != nil {

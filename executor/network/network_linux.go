@@ -109,23 +109,32 @@ func (s *Switch) Connect(config Config) (_ *Network, err error) {
 
 // openDevice makes the interface a TUN, or, where there is none to be had, one of a pair.
 func openDevice(with6, veth bool) (*device, error) {
-	var errs []error
+	var tun error
 	if !veth {
 		d, err := newDevice(with6, false)
 		if err == nil {
 			return d, nil
 		}
-		errs = append(errs, err)
+		if errors.Is(err, errNamespace) {
+			return nil, &DeviceError{Err: err, Hint: "allow network namespaces (sysctl user.max_net_namespaces)"}
+		}
+		tun = err
 	}
 	d, err := newDevice(with6, true)
 	if err == nil {
 		return d, nil
 	}
-	return nil, &DeviceError{errors.Join(append(errs, err)...)}
+	if tun != nil {
+		err = fmt.Errorf("%w; without a TUN: %w", tun, err)
+	}
+	return nil, &DeviceError{Err: err, Hint: "make /dev/net/tun readable and writable, or load the kernel module veth"}
 }
 
-// DeviceError is a machine that lets no network be made.
-type DeviceError struct{ Err error }
+// DeviceError is a machine that lets no network be made. Hint says what would help.
+type DeviceError struct {
+	Err  error
+	Hint string
+}
 
 func (e *DeviceError) Error() string { return fmt.Sprintf("make a network for the step: %v", e.Err) }
 
