@@ -117,7 +117,7 @@ func (m *machine) caches(ctx context.Context) (free []cached, others []cache.Lis
 	if err != nil {
 		return nil, nil, err
 	}
-	mounts, _, err := m.cacheMounts(ctx)
+	mounts, err := m.cacheMounts(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

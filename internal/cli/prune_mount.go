@@ -40,37 +40,57 @@ func (f filters) checkKinds() error {
 	return nil
 }
 
-// cacheMounts returns the directories that cache mounts keep, those that no step
-// uses as caches to be pruned.
-func (m *machine) cacheMounts(ctx context.Context) (free []cached, active usageRow, err error) {
+// cacheMounts returns the directories that cache mounts keep and no step uses, as caches
+// to be pruned.
+func (m *machine) cacheMounts(ctx context.Context) ([]cached, error) {
 	list, err := m.cache.Mounts()
 	if err != nil {
-		return nil, active, err
+		return nil, err
 	}
+	var free []cached
 	for i := range list {
+		if list[i].Active {
+			continue
+		}
 		size, err := depot.TreeSize(ctx, list[i].Dir)
 		if err != nil {
-			return nil, active, err
-		}
-		if list[i].Active {
-			active.total++
-			active.active++
-			active.size += size
-			continue
+			return nil, err
 		}
 		free = append(free, cached{mount: &list[i], used: list[i].Used, size: size})
 	}
-	return free, active, nil
+	return free, nil
 }
 
-// mountUsage counts cache mounts for system df.
-func (m *machine) mountUsage(ctx context.Context) (usageRow, error) {
-	free, u, err := m.cacheMounts(ctx)
+// mountUsage counts cache mounts for system df: those among caches, and those that
+// steps use. It returns the other caches as well.
+func (m *machine) mountUsage(ctx context.Context, caches []cached) (u usageRow, others []cached, err error) {
 	u.kind = "Cache Mounts"
-	u.total += len(free)
-	u.reclaimable = total(free)
-	u.size += u.reclaimable
-	return u, err
+	for _, c := range caches {
+		if c.mount == nil {
+			others = append(others, c)
+			continue
+		}
+		u.total++
+		u.size += c.size
+		u.reclaimable += c.size
+	}
+	list, err := m.cache.Mounts()
+	if err != nil {
+		return u, nil, err
+	}
+	for _, info := range list {
+		if !info.Active {
+			continue
+		}
+		size, err := depot.TreeSize(ctx, info.Dir)
+		if err != nil {
+			return u, nil, err
+		}
+		u.total++
+		u.active++
+		u.size += size
+	}
+	return u, others, nil
 }
 
 // mountName is what prune calls the directory of a cache mount.

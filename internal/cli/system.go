@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -92,10 +91,12 @@ func (m *machine) usage(ctx context.Context) (rows []usageRow, shared int64, err
 	if err != nil {
 		return nil, 0, err
 	}
-	free = slices.DeleteFunc(free, func(c cached) bool { return c.mount != nil })
+	mounts, free, err := m.mountUsage(ctx, free)
+	if err != nil {
+		return nil, 0, err
+	}
 	caches := usageRow{kind: "Build Cache", total: len(free) + len(others), active: len(others), size: total(free), reclaimable: total(free)}
-	mounts, err := m.mountUsage(ctx)
-	return []usageRow{images, containers, caches, mounts}, shared, err
+	return []usageRow{images, containers, caches, mounts}, shared, nil
 }
 
 // imageUsage counts each layer once. What a container has is not reclaimable.
