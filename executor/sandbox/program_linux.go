@@ -31,7 +31,7 @@ type op struct {
 const (
 	noSlot   = ^uint64(0)
 	anyError = ^uint64(0)
-	maxSlots = 64
+	maxSlots = 64 + maxMounts // one that has others in it keeps its slot
 	// notRun is the result of a call that was not made.
 	notRun = 1
 )
