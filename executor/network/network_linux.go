@@ -69,18 +69,23 @@ type Network struct {
 	// waits, when there is none any more.
 	sending int
 	sent    chan struct{}
-	flows   chan struct{} // one for each sender of datagrams
+	flows   chan struct{} // one for each pair of addresses that datagrams go between
+	streams chan struct{} // one for each connection
 }
 
-// maxFlows is how many pairs of addresses datagrams may go between at the same time.
-const maxFlows = 1024
+// How many pairs of addresses datagrams may go between, and how many connections there may be, at the
+// same time. Each needs a descriptor of this process.
+const (
+	maxFlows   = 1024
+	maxStreams = 8192
+)
 
 // Connect makes a network. It is closed by the caller, after the last process in it has ended.
 func (s *Switch) Connect(config Config) (_ *Network, err error) {
 	n := &Network{
 		owner:  s,
 		config: config, refusal: newRefusal(isLocal), servers: servers(),
-		open: map[io.Closer]struct{}{}, flows: make(chan struct{}, maxFlows),
+		open: map[io.Closer]struct{}{}, flows: make(chan struct{}, maxFlows), streams: make(chan struct{}, maxStreams),
 	}
 	if config.servers != nil {
 		n.servers = config.servers

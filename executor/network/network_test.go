@@ -118,7 +118,7 @@ func within(t testing.TB, ns *os.File, f func()) {
 	})
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

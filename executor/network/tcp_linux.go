@@ -21,6 +21,13 @@ func (n *Network) accept(r *tcp.ForwarderRequest) {
 		return
 	}
 	defer n.work.Done()
+	select {
+	case n.streams <- struct{}{}:
+	default:
+		r.Complete(true)
+		return
+	}
+	defer func() { <-n.streams }()
 	id := r.ID()
 	out, err := n.dial(addrPort(id.LocalAddress, id.LocalPort))
 	if err != nil {
