@@ -30,7 +30,9 @@ type Resolver interface {
 type Options struct {
 	Recipe *diag.File
 	// Ignore is the context's ignore file; it may be nil.
-	Ignore   *diag.File
+	Ignore *diag.File
+	// Include reads files that the recipe includes; it may be nil.
+	Include  parser.Include
 	Plan     planner.Options
 	Resolver Resolver
 	Executor executor.Options
@@ -69,7 +71,7 @@ func BuildAll(ctx context.Context, o Options, on []image.Platform) ([]*image.Ima
 // Plan returns the graph of what [Build] would do. It resolves names and runs
 // nothing.
 func Plan(ctx context.Context, o Options) (*planner.Graph, error) {
-	recipe, err := parser.Parse(o.Recipe)
+	recipe, err := parser.ParseWith(o.Recipe, o.Include)
 	if err != nil {
 		return nil, err
 	}

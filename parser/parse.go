@@ -15,8 +15,12 @@ import (
 const maxFaults = 32
 
 // Parse reads a recipe. The error is a [diag.List] of all faults found.
-func Parse(f *diag.File) (*Recipe, error) {
+func Parse(f *diag.File) (*Recipe, error) { return ParseWith(f, nil) }
+
+// ParseWith is Parse for a recipe that may include other files, which open reads.
+func ParseWith(f *diag.File, open Include) (*Recipe, error) {
 	r := newReader(f)
+	r.included.open = open
 	recipe := &Recipe{File: f, Escape: parser.DefaultEscapeToken}
 	r.directives()
 	tree := r.tree()
@@ -73,10 +77,16 @@ type reader struct {
 	lines  []string // with their ends
 	faults diag.List
 	early  bool // an instruction stood before the first FROM
+
+	extended bool // the language is builder/1
+	included *inclusion
+	chain    []*diag.File // the files that include each other up to this one, itself last
+	fragment bool         // the file has no FROM
+	ended    bool         // the last stage is another file's: nothing can be added to it
 }
 
 func newReader(f *diag.File) *reader {
-	return &reader{file: f, lines: strings.SplitAfter(f.Text, "\n")}
+	return &reader{file: f, lines: strings.SplitAfter(f.Text, "\n"), included: &inclusion{}, chain: []*diag.File{f}}
 }
 
 // directives checks the comments at the head that direct the reading.
@@ -101,25 +111,6 @@ func (r *reader) directives() {
 		}
 	}
 	r.declared()
-}
-
-// declared looks at the directives for the build as a whole.
-func (r *reader) declared() {
-	text := []byte(r.file.Text)
-	if ref, _, at, ok := parser.DetectSyntax(text); ok && !Native(ref) {
-		line := max(first(at), 1)
-		r.faults.Add(diag.Errorf(r.find(line, ref), "frontend %q is not supported", ref).
-			WithHint("recipes in the language of docker/dockerfile are read without a frontend; leave the syntax line out"))
-	}
-}
-
-// Native reports whether the frontend named in a syntax directive is the
-// language of this package.
-func Native(frontend string) bool {
-	name := strings.TrimPrefix(frontend, "docker.io/")
-	name, _, _ = strings.Cut(name, "@")
-	name, _, _ = strings.Cut(name, ":")
-	return name == "docker/dockerfile" || name == "docker/dockerfile-upstream"
 }
 
 // tree splits the text into nodes. A node that cannot be split is reported and
@@ -179,6 +170,23 @@ func (r *reader) tooLong(line int) {
 func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
 	at := place(r, node.StartLine, node.EndLine, strings.TrimSpace(node.Original))
 	at.Keyword, at.Comments = node.Value, node.PrevComment
+	optional := false
+	switch strings.ToUpper(node.Value) {
+	case "INCLUDE":
+		if r.extended {
+			r.include(recipe, at)
+			return
+		}
+		r.faults.Add(diag.Errorf(r.find(at.Span.Start.Line, node.Value), "unknown instruction %q", node.Value).WithHint(extensionHint))
+		return
+	case "COPY", "ADD":
+		optional = r.optional(node, at)
+	case "ONBUILD":
+		if r.extended && r.extends(node) {
+			r.faults.Add(diag.Errorf(at.Span, "ONBUILD takes no INCLUDE and no --optional").WithHint("triggers run in recipes that need not be builder/1"))
+			return
+		}
+	}
 	parsed, err := instructions.ParseInstructionWithLinter(node, recipe.Report.watch(&at))
 	if err != nil {
 		r.faults.Add(r.fault(err, at))
@@ -189,6 +197,7 @@ func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
 		return
 	}
 	if from, ok := parsed.(*instructions.Stage); ok {
+		r.ended = false
 		recipe.Stages = append(recipe.Stages, &Stage{Place: at, Base: from.BaseName, Name: from.Name, Platform: from.Platform, Doc: from.DocComment})
 		return
 	}
@@ -197,8 +206,14 @@ func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
 		r.faults.Add(fault)
 		return
 	}
+	if c, ok := in.(*Copy); ok {
+		c.Optional = optional
+	}
 	arg, global := in.(*Arg)
 	switch {
+	case r.ended:
+		r.faults.Add(diag.Errorf(at.Span, "no build stage in current context: %s after an INCLUDE with stages", strings.ToUpper(at.Keyword)).
+			WithHint("begin a stage with FROM"))
 	case len(recipe.Stages) > 0:
 		stage := recipe.Stages[len(recipe.Stages)-1]
 		stage.Instructions = append(stage.Instructions, in)

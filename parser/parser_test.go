@@ -86,9 +86,17 @@ func TestNativeFrontends(t *testing.T) {
 	for frontend, want := range map[string]bool{
 		"docker/dockerfile": true, "docker/dockerfile:1": true, "docker.io/docker/dockerfile:1.7-labs": true, "docker/dockerfile:1@sha256:ab": true,
 		"docker/dockerfile-upstream:master": true, "example.com/docker/dockerfile:1": false, "tonistiigi/mockerfile": false, "": false,
+		"docker/dockerfile:1.26": true, "docker/dockerfile:1.26.1": true, "docker/dockerfile:1.27": false, "docker/dockerfile:labs": true,
+		"docker/dockerfile:1-labs": true, "docker/dockerfile:1.99-labs": false, "docker/dockerfile:2": false, "docker/dockerfile:latest": true,
+		"docker/dockerfile:nightly": false, "builder/2": false, "builders": false,
 	} {
-		if got := Native(frontend); got != want {
-			t.Errorf("Native(%q) = %v, want %v", frontend, got, want)
+		if _, err := Frontend(frontend); (err == nil) != want {
+			t.Errorf("Frontend(%q): %v, want it read: %v", frontend, err, want)
+		}
+	}
+	for _, frontend := range []string{"builder", "builder/1"} {
+		if extended, err := Frontend(frontend); err != nil || !extended {
+			t.Errorf("Frontend(%q) = %v, %v", frontend, extended, err)
 		}
 	}
 }

@@ -182,6 +182,8 @@ type Copy struct {
 	Exclude []string
 	// Parents says that the directories above a source are copied too.
 	Parents bool
+	// Optional says that sources which are not there are left out.
+	Optional bool
 	// Link says that the copy does not look at what it is copied onto.
 	Link bool
 }

@@ -184,6 +184,8 @@ type Copy struct {
 	// Include, where it is not nil, has a pattern for each of Sources, relative to
 	// what the source is: only what matches is copied, with the directories above it.
 	Include []string
+	// Optional says that a source which is not there is no error.
+	Optional bool
 	// Link says that the layer is made as if on nothing, whatever Inputs[0] is.
 	Link bool
 	// More are further sources, in order, each from an input of its own after Inputs[1].

@@ -252,7 +252,7 @@ func (p *plan) identify(s *Step) ID {
 		e.list(op.Dest, op.Chown, op.Chmod, fmt.Sprint(op.Unpack), fmt.Sprint(op.Context), fmt.Sprint(op.Literal))
 		e.list(op.Exclude...)
 		e.list(op.Include...)
-		e.list(fmt.Sprint(op.Link), fmt.Sprint(op.KeepTimes))
+		e.list(fmt.Sprint(op.Link), fmt.Sprint(op.KeepTimes), fmt.Sprint(op.Optional))
 		e.number(len(op.More))
 		for _, m := range op.More {
 			e.list(m.Sources...)

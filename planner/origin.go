@@ -31,6 +31,7 @@ func (p *plan) origins(c *parser.Copy, op *Copy, from, s *stage) ([]StepRef, err
 		}
 		parts, steps = append(parts, part), append(steps, step)
 	}
+	op.Optional = c.Optional
 	op.Sources, op.Exclude, op.Link = nil, c.Exclude, c.Link && op.Chmod == "" // as BuildKit has it
 	if len(parts) > 0 {
 		first := parts[0]
@@ -49,6 +50,9 @@ func (p *plan) origins(c *parser.Copy, op *Copy, from, s *stage) ([]StepRef, err
 // origin finds one source. written is how the recipe spells it.
 func (p *plan) origin(c *parser.Copy, written, source string, from, s *stage) (Part, StepRef, error) {
 	git, isGit, err := ParseGit(source)
+	if c.Optional && (isGit || remoteURL(source)) {
+		return Part{}, None, diag.Errorf(c.Find(written), "--optional is for files of the context or of a stage")
+	}
 	switch {
 	case err != nil:
 		return Part{}, None, diag.Errorf(c.Find(written), "%s", err)

@@ -183,8 +183,9 @@ func newPlan(r *parser.Recipe, o Options, pins Pins) (*plan, error) {
 	}
 	if frontend, ok := p.BuildArgs["BUILDKIT_SYNTAX"]; ok {
 		name, _, _ := strings.Cut(strings.TrimSpace(frontend), " ")
-		if !parser.Native(name) {
-			return nil, diag.Errorf(diag.Span{}, "build argument BUILDKIT_SYNTAX: frontend %q is not supported", name)
+		if _, fault := parser.Frontend(name); fault != nil {
+			fault.Message = "build argument BUILDKIT_SYNTAX: " + fault.Message
+			return nil, fault
 		}
 	}
 	if len(r.Stages) == 0 {

@@ -137,6 +137,9 @@ func (w *printer) copy(s *Step, op Copy) {
 	if op.Link {
 		w.line("   link")
 	}
+	if op.Optional {
+		w.line("   what is there")
+	}
 	if op.Unpack {
 		w.line("   unpack archives")
 	}

@@ -1,6 +1,7 @@
 package fileop
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -118,21 +119,24 @@ func (s *Selection) resolve(src layer.View) error {
 		}
 		paths := []string{rooted(pattern)}
 		if !s.op.Literal {
-			if paths, err = expand(src, paths[0]); err != nil {
+			if paths, err = expand(src, paths[0]); err != nil && !s.absent(err) {
 				return err
 			}
 		}
 		for _, p := range paths {
-			if err := s.add(src, p, chosen); err != nil {
+			if err := s.add(src, p, chosen); err != nil && !s.absent(err) {
 				return err
 			}
 		}
-		if chosen.missing() {
+		if chosen.missing() && !s.op.Optional {
 			return &NotFoundError{Path: "/" + path.Join(paths[0], s.op.Include[i])}
 		}
 	}
 	return nil
 }
+
+// absent reports whether an error is a source that need not be there.
+func (s *Selection) absent(err error) bool { return s.op.Optional && errors.Is(err, fs.ErrNotExist) }
 
 // add chooses what p leads to and all that is in it, but for what the filter
 // leaves behind.

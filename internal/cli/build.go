@@ -170,7 +170,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		if input, err = openInput(g, f.file, contextArg); err != nil {
 			return err
 		}
-		if _, err := parser.Parse(input.recipe); err != nil && !call.json {
+		if _, err := parser.ParseWith(input.recipe, input.include); err != nil && !call.json {
 			return err
 		}
 	}
@@ -199,7 +199,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	var warnings []parser.Warning
 	plan.Warn = func(w parser.Warning) { warnings = append(warnings, w) }
 	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe, machine: m, contexts: named}
-	options := builder.Options{Recipe: input.recipe, Ignore: input.ignore, Plan: plan, Resolver: bases}
+	options := builder.Options{Recipe: input.recipe, Include: input.include, Ignore: input.ignore, Plan: plan, Resolver: bases}
 	if call.name != "build" {
 		var answer bytes.Buffer
 		err := errors.Join(call.answer(ctx, &answer, options), view.Close())
@@ -470,9 +470,10 @@ func writeMetadata(path, id string, tags []string, done []delivered) error {
 
 // input is what a build reads: recipe, ignore file, context.
 type input struct {
-	recipe *diag.File
-	ignore *diag.File // may be nil
-	dir    string     // the context; "" for an empty one
+	recipe  *diag.File
+	include parser.Include // nil where the recipe lies in no directory
+	ignore  *diag.File     // may be nil
+	dir     string         // the context; "" for an empty one
 	// archive is the context that came as a tar, opened.
 	archive *source.Context
 	named   *namedContexts
@@ -500,10 +501,11 @@ func openInput(g *globals, file, contextArg string) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
+	path := file
 	if file == "-" {
+		path = ""
 		in.recipe, err = readRecipe("-", g.in)
 	} else {
-		path := file
 		if path == "" {
 			path = filepath.Join(contextArg, "Dockerfile")
 		}
@@ -512,6 +514,11 @@ func openInput(g *globals, file, contextArg string) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
+	includer, err := newIncluder(in.recipe, in.dir, path)
+	if err != nil {
+		return nil, err
+	}
+	in.include = includer.open
 	return in, in.readIgnore(file)
 }
 

@@ -66,7 +66,7 @@ func parseCall(text string, check bool) (call, error) {
 func (c call) answer(ctx context.Context, w io.Writer, o builder.Options) error {
 	switch c.name {
 	case "targets":
-		recipe, err := parser.Parse(o.Recipe)
+		recipe, err := parser.ParseWith(o.Recipe, o.Include)
 		if err != nil {
 			return err
 		}
@@ -106,6 +106,7 @@ type (
 		Location lintLocation `json:"location"`
 	}
 	lintLocation struct {
+		Source int         `json:"sourceIndex,omitempty"`
 		Ranges []lintRange `json:"ranges,omitempty"`
 	}
 	lintRange struct {
@@ -153,17 +154,25 @@ func (c call) check(ctx context.Context, w io.Writer, o builder.Options) error {
 }
 
 func (c call) checkJSON(w io.Writer, recipe *diag.File, warnings []parser.Warning, fault error) error {
-	r := lintResults{Warnings: []lintWarning{}, Sources: []lintSource{{recipe.Name, "Dockerfile", []byte(recipe.Text)}}}
-	if len(warnings) == 0 {
-		r.Warnings = nil
+	r := lintResults{Sources: []lintSource{{recipe.Name, "Dockerfile", []byte(recipe.Text)}}}
+	files := []*diag.File{recipe}
+	at := func(s diag.Span) lintLocation {
+		i := slices.Index(files, s.File)
+		if i < 0 && s.File != nil {
+			i = len(files)
+			files = append(files, s.File)
+			r.Sources = append(r.Sources, lintSource{s.File.Name, "Dockerfile", []byte(s.File.Text)})
+		}
+		return lintLocation{max(i, 0), linesOf(s)}
 	}
 	for _, w := range warnings {
-		r.Warnings = append(r.Warnings, lintWarning{w.Rule, w.Description, w.URL, w.Text, &lintLocation{linesOf(w.Span)}})
+		where := at(w.Span)
+		r.Warnings = append(r.Warnings, lintWarning{w.Rule, w.Description, w.URL, w.Text, &where})
 	}
 	if fault != nil {
 		r.Error = &lintError{Message: fault.Error()}
 		if e := firstFault(fault); e != nil {
-			r.Error.Message, r.Error.Location.Ranges = e.Message, linesOf(e.Span)
+			r.Error.Message, r.Error.Location = e.Message, at(e.Span)
 		}
 	}
 	return writeJSON(w, r)
@@ -278,7 +287,7 @@ func (c call) targets(w io.Writer, recipe *parser.Recipe) error {
 		Sources [][]byte `json:"sources"`
 	}{Sources: [][]byte{[]byte(recipe.File.Text)}}
 	for i, s := range recipe.Stages {
-		list.Targets = append(list.Targets, target{s.Name, i == len(recipe.Stages)-1, s.Doc, s.Base, s.Platform, &lintLocation{linesOf(s.Span)}})
+		list.Targets = append(list.Targets, target{s.Name, i == len(recipe.Stages)-1, s.Doc, s.Base, s.Platform, &lintLocation{0, linesOf(s.Span)}})
 	}
 	if c.json {
 		return writeJSON(w, list)
@@ -320,11 +329,11 @@ func (c call) outline(w io.Writer, recipe *diag.File, o planner.Outline) error {
 		Sources     [][]byte `json:"sources,omitempty"`
 	}{Name: o.Name, Description: o.Description, Sources: [][]byte{[]byte(recipe.Text)}}
 	for _, a := range o.Args {
-		all.Args = append(all.Args, arg{a.Name, a.Description, a.Value, &lintLocation{linesOf(a.Span)}})
+		all.Args = append(all.Args, arg{a.Name, a.Description, a.Value, &lintLocation{0, linesOf(a.Span)}})
 	}
 	needs := func(list []planner.OutlineNeed) (out []need) {
 		for _, n := range list {
-			out = append(out, need{n.Name, n.Required, &lintLocation{linesOf(n.Span)}})
+			out = append(out, need{n.Name, n.Required, &lintLocation{0, linesOf(n.Span)}})
 		}
 		return out
 	}
