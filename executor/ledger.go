@@ -260,7 +260,7 @@ func (t *times) putBackFile(top *os.File, name string, stacked bool) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil
 	}
-	if stacked {
+	if stacked && st.Nlink == 1 { // the step may have given it another name
 		return unix.Unlinkat(dir, base, 0)
 	}
 	return unix.UtimesNanoAt(dir, base, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(t.real[name])}, unix.AT_SYMLINK_NOFOLLOW)
