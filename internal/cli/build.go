@@ -95,9 +95,9 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this file")
 	fl.StringVar(&f.metadataFile, "metadata-file", "", "write the digests of the result to this file, as JSON")
 	fl.IntVar(&f.jobs, "jobs", max(4, runtime.NumCPU()), "how many steps run at the same time")
-	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
+	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default (one of their own), host or none")
 	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure")
-	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP")
+	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP or NAME:host-gateway")
 	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm in RUN steps, such as 128m")
 	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of RUN steps, as NAME=SOFT[:HARD]")
 	return cmd
