@@ -95,6 +95,7 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 		Times:    shown.times.ofMounted(),
 		ShmSize:  op.ShmSize,
 		Rlimits:  rlimits(op.Ulimits),
+		Limits:   limits(op.Limits),
 		Stdout:   log.stream(progress.Stdout),
 		Stderr:   log.stream(progress.Stderr),
 	}
@@ -150,4 +151,12 @@ func rlimits(list []planner.Ulimit) []sandbox.Rlimit {
 		out = append(out, sandbox.Rlimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
 	}
 	return out
+}
+
+func limits(l planner.Limits) *sandbox.Limits {
+	if l == (planner.Limits{}) {
+		return nil
+	}
+	s := sandbox.Limits(l)
+	return &s
 }

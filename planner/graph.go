@@ -130,6 +130,7 @@ type Exec struct {
 	Hostname string
 	ShmSize  int64 // bytes; 0 is the default
 	Ulimits  []Ulimit
+	Limits   Limits
 	Platform image.Platform
 }
 
@@ -148,6 +149,18 @@ const (
 
 // Host is a line for /etc/hosts.
 type Host struct{ Name, IP string }
+
+// Limits bound what a step takes. What is zero is not bounded.
+type Limits struct {
+	Memory     int64 // bytes
+	MemorySwap int64 // bytes of memory and swap together; -1 is no bound
+	CPUShares  uint64
+	CPUPeriod  uint64 // microseconds
+	CPUQuota   int64  // microseconds in each period
+	CpusetCPUs string // such as "0-2,4"
+	CpusetMems string
+	Parent     string // a cgroup below which the step's is made
+}
 
 // Ulimit is a resource limit, by the name that prlimit(1) gives it without "RLIMIT_", lower case; -1 is no limit.
 type Ulimit struct {

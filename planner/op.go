@@ -63,7 +63,7 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 	name.RawQuotes, name.RawEscapes, name.SkipUnsetEnv = true, true, true
 	op := Exec{
 		Args: args, Env: mounts.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files, Mounts: mounts.order(), Volumes: p.Volumes,
-		Network: network, Insecure: insecure, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Platform: s.platform,
+		Network: network, Insecure: insecure, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Limits: p.Limits, Platform: s.platform,
 	}
 	s.root = p.step(Step{
 		Op: op, Inputs: append([]StepRef{s.root}, mounts.inputs...), Span: r.Span, Stage: s.id, NoCache: s.noCache,
@@ -316,6 +316,7 @@ func (e encoder) exec(op Exec) {
 	for _, u := range op.Ulimits {
 		e.list(u.Name, fmt.Sprint(u.Soft), fmt.Sprint(u.Hard))
 	}
+	e.text(fmt.Sprintf("%+v", op.Limits))
 	e.platform(op.Platform)
 }
 

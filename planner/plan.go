@@ -41,6 +41,7 @@ type Options struct {
 	Hostname string // empty is the sandbox's default
 	ShmSize  int64  // bytes; 0 is the default
 	Ulimits  []Ulimit
+	Limits   Limits
 	Volumes  []Volume // shown to every RUN
 
 	Ignore []string // of the build context

@@ -106,6 +106,9 @@ func (w *printer) exec(s *Step, op Exec) {
 	if op.ShmSize > 0 {
 		w.option("shm", strconv.FormatInt(op.ShmSize, 10))
 	}
+	if op.Limits != (Limits{}) {
+		w.option("limits", fmt.Sprintf("%+v", op.Limits))
+	}
 	for _, u := range op.Ulimits {
 		w.option("ulimit", fmt.Sprintf("%s %d:%d", u.Name, u.Soft, u.Hard))
 	}

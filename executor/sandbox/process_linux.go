@@ -17,6 +17,7 @@ type Process struct {
 	process *os.Process
 	root    *root
 	sockets []*socket
+	cgroup  *cgroup
 	master  *os.File
 	copies  sync.WaitGroup
 	copyErr [2]error
@@ -55,12 +56,18 @@ func (s *Sandbox) Start(ctx context.Context, spec *Spec) (_ *Process, err error)
 		if b.root != nil {
 			err = errors.Join(err, b.root.close())
 		}
-		err = errors.Join(err, closeSockets(b.sockets))
+		err = errors.Join(err, closeSockets(b.sockets), p.cgroup.remove())
 		if b.master != nil {
 			err = errors.Join(err, b.master.Close())
 		}
 	}()
 	if err := p.connect(b); err != nil {
+		return nil, err
+	}
+	if p.cgroup, err = newCgroup(spec.Limits); err != nil {
+		return nil, err
+	}
+	if err := b.enter(p.cgroup); err != nil {
 		return nil, err
 	}
 	if err := b.write(); err != nil {
@@ -102,13 +109,23 @@ func (p *Process) Wait() error {
 	state, err := p.process.Wait()
 	cancelled := !p.stopped()
 	p.copies.Wait()
-	errs := []error{err, p.copyErr[0], p.copyErr[1], closeSockets(p.sockets)}
+	outOfMemory := p.cgroup.killed()
+	errs := []error{err, p.copyErr[0], p.copyErr[1], closeSockets(p.sockets), p.cgroup.remove()}
 	if p.root != nil {
 		errs = append(errs, p.root.close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	err = p.ended(state, cancelled)
+	if err != nil && outOfMemory && !cancelled {
+		return &MemoryError{Limit: p.cgroup.limits.Memory, Err: err}
+	}
+	return err
+}
+
+// ended says how the command ended.
+func (p *Process) ended(state *os.ProcessState, cancelled bool) error {
 	status, ok := state.Sys().(syscall.WaitStatus)
 	switch {
 	case !ok:

@@ -46,6 +46,8 @@ type Spec struct {
 	// ShmSize is the size of /dev/shm in bytes; 0 is docker's 64 MiB.
 	ShmSize int64
 	Rlimits []Rlimit
+	// Limits bound the command as a whole; nil is none.
+	Limits *Limits
 
 	// Stdin is what the process reads; nil is /dev/null.
 	Stdin *os.File

@@ -38,6 +38,7 @@ type buildFlags struct {
 	unsetEnv, unsetLabels                    []string
 	inheritLabels                            bool
 	hostname                                 string
+	limits                                   limitFlags
 	call                                     string
 	check                                    bool
 	iidfile, metadataFile                    string
@@ -97,6 +98,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.IntVar(&f.jobs, "jobs", max(4, runtime.NumCPU()), "how many steps run at the same time")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default (one of their own), host or none")
 	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure")
+	f.limits.add(fl)
 	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP or NAME:host-gateway")
 	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm in RUN steps, such as 128m")
 	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of RUN steps, as NAME=SOFT[:HARD]")
@@ -308,6 +310,9 @@ func (f *buildFlags) plan() (planner.Options, error) {
 		o.Network = planner.NetworkHost
 	default:
 		return o, usage("--network: %q is not supported", f.network).WithHint("default, host or none")
+	}
+	if o.Limits, err = f.limits.parse(); err != nil {
+		return o, err
 	}
 	if o.Allow, err = parseAllow(f.allow); err != nil {
 		return o, err

@@ -16,7 +16,7 @@ func FuzzFlags(f *testing.F) {
 		"type=oci,dest=x.tar,compression=zstd,compression-level=3", "type=local,dest=out", "out", "-", "type=registry,name=a/b:1", `type=oci,"dest=a,b"`,
 		"base=docker-image://busybox:1", "d=./dir", "l=oci-layout://x:1", "t=target:one", "u=https://h/x.tar", "g=https://h/x.git#main:dir",
 		"id=a,src=file", "id=a,env=B", "type=env,id=A", "default", "default=/run/agent", "default=k,raw=true", "=x", "/:/v:ro", "./a:/v/../w:rw,ro", "a:/v", "/a:b", "/a:/proc/x", "host:192.0.2.1", "host=2001:db8::1", "nofile=1:2", "core=-1",
-		"64m", "1.5g", "NAME=value", "NAME", "=", "linux/arm64/v8", "host", "none", "a:1", "localhost:5000/a@sha256:0",
+		"64m", "1.5g", "memory=1g,cpuset-cpus=0,2", "index,manifest[linux/arm64]:a=b", "check,format=json", "security.insecure", "NAME=value", "NAME", "=", "linux/arm64/v8", "host", "none", "a:1", "localhost:5000/a@sha256:0",
 	} {
 		f.Add(text)
 	}
@@ -59,6 +59,8 @@ func FuzzFlags(f *testing.F) {
 			}
 			return v, err
 		})
+		twice("--annotation", func() (any, error) { return parseAnnotations([]string{text}) })
+		twice("--call", func() (any, error) { return parseCall(text, false) })
 		twice("-t", func() (any, error) { return parseTags([]string{text}) })
 		if got := twice("--ulimit", func() (any, error) { return parseUlimit(text) }); got != nil && text == "" {
 			t.Error("an empty --ulimit is accepted")
@@ -81,6 +83,9 @@ func FuzzFlags(f *testing.F) {
 			"--label":     func(f *buildFlags) { f.labels = []string{text} },
 			"--platform":  func(f *buildFlags) { f.platform = text },
 			"--network":   func(f *buildFlags) { f.network = text },
+			"--resource":  func(f *buildFlags) { f.limits.resources = []string{text} },
+			"--allow":     func(f *buildFlags) { f.allow = []string{text} },
+			"--hostname":  func(f *buildFlags) { f.hostname = text },
 		} {
 			twice(flag, func() (any, error) {
 				f := &buildFlags{jobs: 1}
