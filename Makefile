@@ -53,7 +53,7 @@ fuzz: ## each fuzz target for a minute
 		for f in $$(grep -ho 'func Fuzz[A-Za-z]*' $$p/*_test.go | cut -c6-); do go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 60s $$p || exit 1; done; done
 
 golden: ## rewrites golden files; look at git diff afterwards
-	go test ./parser ./planner ./cmd/builder -update
+	go test ./parser ./planner ./internal/cli ./cmd/builder -update
 
 clean: ## removes what make made
 	rm -rf bin examples/toolbox/bin
