@@ -47,10 +47,11 @@ func validMode(text string) bool {
 	return true
 }
 
-// named reports whether an owner, user[:group], has a name that is no number.
+// named reports whether an owner, user[:group], has a name that has to be looked
+// up: that is no number, and not root.
 func named(owner string) bool {
 	for part := range strings.SplitSeq(owner, ":") {
-		if _, err := strconv.ParseUint(part, 10, 31); err != nil && part != "" {
+		if _, err := strconv.ParseUint(part, 10, 31); err != nil && part != "" && part != "root" {
 			return true
 		}
 	}

@@ -116,6 +116,15 @@ func (p *Puller) local(ctx context.Context, ref image.Reference, platform image.
 		return Image{}, false, err
 	}
 	img := Image{Digest: found.Name.Manifest, Record: found.Record, Config: c}
+	if found.Name.Manifest != "" {
+		// Another name may have brought the record here, from a registry that does not
+		// have the blobs of this one.
+		own, err := ref.WithDigest(found.Name.Manifest)
+		if err != nil {
+			return Image{}, false, err
+		}
+		img.Record.Source = own.String()
+	}
 	if img.Digest == "" {
 		img.Digest = found.ID
 	}
