@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -38,8 +37,8 @@ func (d *device) close() error {
 }
 
 // newDevice makes a network namespace with an interface and its way to the outside.
-func newDevice(with6, veth bool) (d *device, err error) {
-	onOwnThread(func() {
+func (s *Switch) newDevice(with6, veth bool) (d *device, err error) {
+	s.thread.do(func() {
 		d = &device{}
 		if err = d.make(with6, veth); err != nil {
 			err = errors.Join(err, d.close())
@@ -48,26 +47,9 @@ func newDevice(with6, veth bool) (d *device, err error) {
 	return d, err
 }
 
-// onOwnThread calls f on a thread that ends afterwards: one that has entered a network namespace may be
-// unable to go back, since that would need a right over the machine's.
-func onOwnThread(f func()) {
-	done := make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() { // the main thread cannot end
-			defer runtime.UnlockOSThread()
-			onOwnThread(f)
-		} else {
-			f()
-		}
-		close(done)
-	}()
-	<-done
-}
-
 var errNamespace = errors.New("make a network namespace")
 
-// make does the work of newDevice on a thread that is given up for it.
+// make does the work of newDevice on a thread that nothing else runs on.
 func (d *device) make(with6, veth bool) error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("%w: %w", errNamespace, err)

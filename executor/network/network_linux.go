@@ -25,6 +25,7 @@ type Config struct {
 
 // Switch makes networks. The zero value is ready for use, by many goroutines.
 type Switch struct {
+	thread  thread
 	closing sync.WaitGroup
 	mu      sync.Mutex
 	err     error
@@ -33,6 +34,7 @@ type Switch struct {
 // Close waits for what networks have left to be closed. All of them are closed.
 func (s *Switch) Close() error {
 	s.closing.Wait()
+	s.thread.close()
 	return s.err
 }
 
@@ -97,7 +99,7 @@ func (s *Switch) Connect(config Config) (_ *Network, err error) {
 			err = errors.Join(err, n.shut())
 		}
 	}()
-	if n.device, err = openDevice(with6, config.Veth); err != nil {
+	if n.device, err = s.openDevice(with6, config.Veth); err != nil {
 		return nil, err
 	}
 	if n.link, err = newLink(n.device); err != nil {
@@ -113,10 +115,10 @@ func (s *Switch) Connect(config Config) (_ *Network, err error) {
 }
 
 // openDevice makes the interface a TUN, or, where there is none to be had, one of a pair.
-func openDevice(with6, veth bool) (*device, error) {
+func (s *Switch) openDevice(with6, veth bool) (*device, error) {
 	var tun error
 	if !veth {
-		d, err := newDevice(with6, false)
+		d, err := s.newDevice(with6, false)
 		if err == nil {
 			return d, nil
 		}
@@ -125,7 +127,7 @@ func openDevice(with6, veth bool) (*device, error) {
 		}
 		tun = err
 	}
-	d, err := newDevice(with6, true)
+	d, err := s.newDevice(with6, true)
 	if err == nil {
 		return d, nil
 	}
