@@ -53,6 +53,7 @@ func TestScript(t *testing.T) {
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"busybox":  makeBusybox,
+			"foreign":  foreignBusybox,
 			"layout":   makeLayout,
 			"mtime":    setMtime,
 			"registry": registry,
