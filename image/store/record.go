@@ -180,6 +180,8 @@ func (r Record) as(manifest image.Digest) Record {
 
 // merge joins what is known of one image from two sides.
 func merge(old, r Record) Record {
+	// A recipe that adds nothing to its base makes the base again: that stays what it is.
+	nothing := r.Origin == FromRecipe && len(r.Layers) > 0 && !slices.ContainsFunc(r.Layers, func(l image.Layer) bool { return !l.Foreign() })
 	r.Layers = slices.Clone(r.Layers) // the caller's
 	for i, l := range old.Layers {
 		// A layer that was made here can be made again; one that arrived is its
@@ -199,7 +201,7 @@ func merge(old, r Record) Record {
 	}
 	maps.Copy(received, r.Received)
 	r.Received = received
-	if old.Origin == FromRecipe {
+	if old.Origin == FromRecipe || nothing {
 		r.Origin = old.Origin
 	}
 	if r.Source == "" {
