@@ -74,6 +74,9 @@ func execParts(op planner.Exec, root []image.ContentDigest, shown func(p *parts,
 	for _, u := range op.Ulimits {
 		p.add("ulimit", fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard))
 	}
+	for _, d := range op.Devices {
+		p.add("device", d.String())
+	}
 	if op.Limits != (planner.Limits{}) {
 		p.add("limits", fmt.Sprintf("%+v", op.Limits))
 	}

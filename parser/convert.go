@@ -74,9 +74,6 @@ func run(c *instructions.RunCommand, at Place) (Instruction, *diag.Error) {
 	for _, m := range instructions.GetMounts(c) {
 		r.from = append(r.from, m.From)
 	}
-	if r.HasFlag("--device") {
-		return nil, later(at, "--device")
-	}
 	if len(c.Files) == 0 {
 		return r, nil
 	}

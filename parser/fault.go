@@ -107,11 +107,6 @@ func unknownFlag(flag string, at Place) *diag.Error {
 	}
 }
 
-// later refuses what a later version will understand.
-func later(at Place, flag string) *diag.Error {
-	return diag.Errorf(at.Find(flag), "%s %s is not supported yet", strings.ToUpper(at.Keyword), flag)
-}
-
 // cause returns the message of err without the places around it.
 func cause(err error) string {
 	var located *parser.LocationError

@@ -41,7 +41,6 @@ func TestATriggerIsReadAsAnInstructionOfItsFrom(t *testing.T) {
 		"FROM x":                     "not allowed",
 		"NOSUCH x":                   "unknown instruction",
 		"":                           "no instructions",
-		"RUN --device=x x":           "not supported yet",
 		"CMD [1]":                    "strings only",
 		"COPY <<EOF /x\nnot the end": "unterminated heredoc",
 	} {

@@ -131,6 +131,7 @@ type Exec struct {
 	ShmSize  int64 // bytes; 0 is the default
 	Ulimits  []Ulimit
 	Limits   Limits
+	Devices  []Device
 	Platform image.Platform
 }
 

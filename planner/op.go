@@ -45,6 +45,10 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 	if len(args) == 0 {
 		return diag.Errorf(r.Span, "RUN has no command").WithHint("give at least the program to run")
 	}
+	devices, err := p.devices(r)
+	if err != nil {
+		return err
+	}
 	network, err := p.network(r)
 	if err != nil {
 		return err
@@ -63,7 +67,7 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 	name.RawQuotes, name.RawEscapes, name.SkipUnsetEnv = true, true, true
 	op := Exec{
 		Args: args, Env: mounts.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files, Mounts: mounts.order(), Volumes: p.Volumes,
-		Network: network, Insecure: insecure, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Limits: p.Limits, Platform: s.platform,
+		Network: network, Insecure: insecure, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Limits: p.Limits, Devices: devices, Platform: s.platform,
 	}
 	s.root = p.step(Step{
 		Op: op, Inputs: append([]StepRef{s.root}, mounts.inputs...), Span: r.Span, Stage: s.id, NoCache: s.noCache,
@@ -317,6 +321,9 @@ func (e encoder) exec(op Exec) {
 		e.list(u.Name, fmt.Sprint(u.Soft), fmt.Sprint(u.Hard))
 	}
 	e.text(fmt.Sprintf("%+v", op.Limits))
+	for _, d := range op.Devices {
+		e.text(d.String())
+	}
 	e.platform(op.Platform)
 }
 

@@ -37,6 +37,7 @@ type Options struct {
 
 	Network  Network
 	Allow    Allowed
+	Devices  []Device // of this machine, sorted by name
 	Hosts    []Host
 	Hostname string // empty is the sandbox's default
 	ShmSize  int64  // bytes; 0 is the default
@@ -67,6 +68,8 @@ type Options struct {
 type Allowed struct {
 	HostNetwork bool // RUN --network=host
 	Insecure    bool // RUN --security=insecure
+	AllDevices  bool // RUN --device of any
+	Devices     []string
 }
 
 // Name is an image as a recipe asks for it: a reference in full form and a platform.

@@ -106,6 +106,9 @@ func (w *printer) exec(s *Step, op Exec) {
 	if op.ShmSize > 0 {
 		w.option("shm", strconv.FormatInt(op.ShmSize, 10))
 	}
+	for _, d := range op.Devices {
+		w.option("device", d.String())
+	}
 	if op.Limits != (Limits{}) {
 		w.option("limits", fmt.Sprintf("%+v", op.Limits))
 	}

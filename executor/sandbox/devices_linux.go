@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -24,10 +25,8 @@ func machineDevices() []device {
 // first that is free.
 func (b *builder) makeAllDevices() error {
 	for _, d := range machineDevices() {
-		if dir := path.Dir(d.name); dir != "." {
-			if err := unix.Mkdirat(int(b.dev.Fd()), dir, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
-				return &os.PathError{Op: "mkdir", Path: "/dev/" + dir, Err: err}
-			}
+		if err := b.makeDirs(path.Dir(d.name)); err != nil {
+			return err
 		}
 		if err := b.makeDevice(d); err != nil {
 			return err
@@ -57,4 +56,61 @@ func freeLoop() int {
 		return 0
 	}
 	return n
+}
+
+// makeDirs makes a directory of /dev with those above it.
+func (b *builder) makeDirs(dir string) error {
+	if dir == "." {
+		return nil
+	}
+	if err := b.makeDirs(path.Dir(dir)); err != nil {
+		return err
+	}
+	if err := unix.Mkdirat(int(b.dev.Fd()), dir, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+		return &os.PathError{Op: "mkdir", Path: "/dev/" + dir, Err: err}
+	}
+	return nil
+}
+
+// makeNode makes a device of the host, or shows the host's where none can be made.
+func (b *builder) makeNode(n Node) error {
+	name, ok := strings.CutPrefix(path.Clean(n.Path), "/dev/")
+	if !ok {
+		return errors.New("it is not in /dev")
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(n.HostPath, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: n.HostPath, Err: err}
+	}
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFCHR && kind != unix.S_IFBLK {
+		return fmt.Errorf("%s is no device", n.HostPath)
+	}
+	if err := b.makeDirs(path.Dir(name)); err != nil {
+		return err
+	}
+	if b.machine.userNS {
+		host, err := sys.CloneMount(n.HostPath)
+		if err != nil {
+			return err
+		}
+		b.keep(host)
+		point, err := b.inDev(name, false)
+		if err != nil {
+			return err
+		}
+		b.mountAt(host, point, "/dev/"+name)
+		return nil
+	}
+	mode := n.Mode
+	if mode == 0 {
+		mode = st.Mode & 0o777
+	}
+	if err := unix.Mknodat(int(b.dev.Fd()), name, kind|0o600, int(st.Rdev)); err != nil {
+		return &os.PathError{Op: "mknod", Path: "/dev/" + name, Err: err}
+	}
+	if err := unix.Fchownat(int(b.dev.Fd()), name, n.UID, n.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "chown", Path: "/dev/" + name, Err: err}
+	}
+	return sys.Chmod(b.dev, name, mode)
 }

@@ -62,6 +62,11 @@ func (b *builder) prepareDev() error {
 			return err
 		}
 	}
+	for _, n := range b.spec.Nodes {
+		if err := b.makeNode(n); err != nil {
+			return fmt.Errorf("device %s: %w", n.Path, err)
+		}
+	}
 	links := [][2]string{
 		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
 		{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},

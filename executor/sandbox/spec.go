@@ -46,6 +46,8 @@ type Spec struct {
 	// ShmSize is the size of /dev/shm in bytes; 0 is docker's 64 MiB.
 	ShmSize int64
 	Rlimits []Rlimit
+	// Nodes are devices of the host that the command sees in /dev.
+	Nodes []Node
 	// Limits bound the command as a whole; nil is none.
 	Limits *Limits
 
@@ -138,6 +140,14 @@ type Private struct {
 type Time struct {
 	Path  string
 	Mtime int64 // nanoseconds since 1970
+}
+
+// Node is a device of the host at a path below /dev. Mode is its permission bits, the
+// host's if 0.
+type Node struct {
+	Path, HostPath string
+	Mode           uint32
+	UID, GID       int
 }
 
 // File is a file that only the sandbox holds. Mode is its permission bits, 0644 if 0.

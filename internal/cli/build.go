@@ -97,7 +97,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVar(&f.metadataFile, "metadata-file", "", "write the digests of the result to this file, as JSON")
 	fl.IntVar(&f.jobs, "jobs", max(4, runtime.NumCPU()), "how many steps run at the same time")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default (one of their own), host or none")
-	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure")
+	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure, device[=NAME]")
 	f.limits.add(fl)
 	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP or NAME:host-gateway")
 	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm in RUN steps, such as 128m")
@@ -198,6 +198,10 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	input.named, plan.ContextTime = named, input.when
 	input.show(view)
+	// What is wrong with a machine's devices is told to those who ask for one.
+	if plan.Devices, err = readDevices(deviceDirs()); err != nil && strings.Contains(input.recipe.Text, "--device") {
+		return errors.Join(usage("devices: %v", err), view.Close())
+	}
 	var warnings []parser.Warning
 	plan.Warn = func(w parser.Warning) { warnings = append(warnings, w) }
 	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe, machine: m, contexts: named}

@@ -128,13 +128,19 @@ func parseAllow(words []string) (planner.Allowed, error) {
 			a.HostNetwork = true
 		case "security.insecure":
 			a.Insecure = true
+		case "device":
+			a.AllDevices = true
 		default:
+			if name, ok := strings.CutPrefix(word, "device="); ok && name != "" {
+				a.Devices = append(a.Devices, name)
+				continue
+			}
 			e := usage("--allow: %q cannot be allowed", word)
-			known := []string{"network.host", "security.insecure"}
+			known := []string{"network.host", "security.insecure", "device"}
 			if near := diag.Nearest(word, known); near != "" {
 				return a, e.WithHint("did you mean %q?", near)
 			}
-			return a, e.WithHint("%s", strings.Join(known, " or "))
+			return a, e.WithHint("%s or device=NAME", strings.Join(known, ", "))
 		}
 	}
 	return a, nil
