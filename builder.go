@@ -38,6 +38,15 @@ type Options struct {
 	Executor executor.Options
 }
 
+// Parse reads the recipe and what it includes.
+func (o Options) Parse() (*parser.Recipe, error) {
+	options := parser.Options{Include: o.Include}
+	if syntax, ok := o.Plan.BuildArgs["BUILDKIT_SYNTAX"]; ok {
+		options.Syntax = &syntax
+	}
+	return parser.ParseWith(o.Recipe, options)
+}
+
 // maxRounds bounds how often planning may ask for more names: each round's
 // images can bring ONBUILD triggers that name further ones.
 const maxRounds = 16
@@ -71,7 +80,7 @@ func BuildAll(ctx context.Context, o Options, on []image.Platform) ([]*image.Ima
 // Plan returns the graph of what [Build] would do. It resolves names and runs
 // nothing.
 func Plan(ctx context.Context, o Options) (*planner.Graph, error) {
-	recipe, err := parser.ParseWith(o.Recipe, o.Include)
+	recipe, err := o.Parse()
 	if err != nil {
 		return nil, err
 	}

@@ -21,8 +21,9 @@ const (
 
 // inclusion is what the files of one recipe share.
 type inclusion struct {
-	open  Include // may be nil
-	count int
+	open   Include // may be nil
+	count  int
+	stages bool // some file has stages
 }
 
 // include puts what another file says in the place of INCLUDE: a fragment without
@@ -46,9 +47,13 @@ func (r *reader) include(recipe *Recipe, at Place) {
 	}
 	sub := newReader(file)
 	sub.extended, sub.included, sub.chain = true, r.included, append(slices.Clip(r.chain), file)
-	part, fragment := sub.part(recipe.Escape, at)
+	part, fragment := sub.part(at)
 	r.faults = append(r.faults, sub.faults...)
 	if part == nil {
+		// A file without instructions puts in nothing.
+		if some && len(sub.faults) == 0 {
+			r.faults.Add(diag.Errorf(span, "%s has no stages", file.Name))
+		}
 		return
 	}
 	recipe.Report.Join(part.Report)
@@ -56,12 +61,28 @@ func (r *reader) include(recipe *Recipe, at Place) {
 	case fragment && some:
 		r.faults.Add(diag.Errorf(span, "%s has no stages", file.Name).WithHint("leave #%s out: it is a fragment for this stage", stage))
 	case fragment:
+		// What is ARGs alone fits into a stage and before the first one.
+		r.undecided = r.undecided && sub.undecided
 		r.addFragment(recipe, part, at)
-	case r.fragment:
+	case r.fragment && !r.undecided:
 		r.faults.Add(diag.Errorf(span, "%s has stages, and is included from a fragment of one", file.Name).WithHint("include it from the recipe, between stages"))
 	default:
+		if r.undecided {
+			r.decide(recipe)
+		}
 		r.addStages(recipe, part, stage, span)
 	}
+}
+
+// decide takes a file that was taken for a fragment for one with stages: so far it
+// has nothing but ARG.
+func (r *reader) decide(recipe *Recipe) {
+	for _, in := range recipe.Stages[0].Instructions {
+		if arg, ok := in.(*Arg); ok {
+			recipe.Args = append(recipe.Args, arg)
+		}
+	}
+	recipe.Stages, r.fragment, r.undecided = nil, false, false
 }
 
 // open reads the file of an INCLUDE.
@@ -90,31 +111,28 @@ func (r *reader) open(name string, span diag.Span) (*diag.File, *diag.Error) {
 }
 
 // part reads an included file. It is nil where nothing is left of it. A fragment
-// has one stage without a FROM.
-func (r *reader) part(escape rune, at Place) (recipe *Recipe, fragment bool) {
+// has one stage without a FROM, which is that of the file it is included from.
+func (r *reader) part(at Place) (recipe *Recipe, fragment bool) {
 	recipe = &Recipe{File: r.file}
 	r.directives()
 	tree := r.tree()
 	if tree == nil {
 		return nil, false
 	}
-	if tree.EscapeToken != escape {
-		r.faults.Add(diag.Errorf(diag.Span{File: r.file, Start: diag.Pos{Line: 1, Column: 1}}, "the escape character is %q here and %q in %s", tree.EscapeToken, escape, at.Span.File.Name))
-	}
 	if options, _, where, ok := parser.ParseDirective("check", []byte(r.file.Text)); ok {
 		r.faults.Add(diag.Errorf(r.find(max(first(where), 1), options), "the check directive stands in the recipe that includes this file"))
 	}
-	recipe.Escape = tree.EscapeToken
+	recipe.Escape, r.escape = tree.EscapeToken, tree.EscapeToken
 	r.continuations(&recipe.Report, tree.Warnings)
-	r.fragment = !slices.ContainsFunc(tree.AST.Children, func(n *parser.Node) bool {
-		return strings.EqualFold(n.Value, "FROM") || strings.EqualFold(n.Value, "INCLUDE")
-	})
-	if !r.fragment && !slices.ContainsFunc(tree.AST.Children, func(n *parser.Node) bool { return strings.EqualFold(n.Value, "FROM") }) {
-		// It includes others: they say what it is. One that begins with something
-		// else can only be a fragment.
-		r.fragment = slices.ContainsFunc(tree.AST.Children, func(n *parser.Node) bool {
-			return !strings.EqualFold(n.Value, "INCLUDE") && !strings.EqualFold(n.Value, "ARG")
-		})
+	r.fragment, r.undecided = true, true
+	for _, node := range tree.AST.Children {
+		switch strings.ToUpper(node.Value) {
+		case "FROM":
+			r.fragment, r.undecided = false, false
+		case "INCLUDE", "ARG":
+		default:
+			r.undecided = false
+		}
 	}
 	if r.fragment {
 		recipe.Stages = []*Stage{{Place: at}}
@@ -164,6 +182,11 @@ func (r *reader) addStages(recipe, part *Recipe, only string, span diag.Span) {
 		}
 		stages = needed(stages, stages[i])
 	}
+	// A file that is included twice brings its stages once.
+	stages = slices.DeleteFunc(slices.Clone(stages), func(s *Stage) bool {
+		return slices.ContainsFunc(recipe.Stages, func(have *Stage) bool { return have.Span == s.Span })
+	})
+	r.included.stages = true
 	for _, s := range stages {
 		for _, have := range recipe.Stages {
 			if s.Name != "" && s.Name == have.Name {
@@ -186,13 +209,21 @@ func (r *reader) addStages(recipe, part *Recipe, only string, span diag.Span) {
 	r.ended = true
 }
 
-// counted refuses stages by number in an included file: whoever includes it has
-// stages of its own.
+// counted refuses stages by number where some are included: they are others for
+// each file that includes them.
 func (r *reader) counted(s *Stage) {
 	for _, in := range s.Instructions {
-		if c, ok := in.(*Copy); ok {
-			if _, err := strconv.Atoi(c.From); err == nil {
-				r.faults.Add(diag.Errorf(c.FindFlag("--from", c.From), "stages of a file that is included have no numbers").WithHint("give the stage a name with FROM … AS"))
+		var from []string
+		switch in := in.(type) {
+		case *Copy:
+			from = []string{in.From}
+		case *Run:
+			from = in.MountsFrom()
+		}
+		for _, name := range from {
+			if _, err := strconv.Atoi(name); err == nil {
+				r.faults.Add(diag.Errorf(in.Source().Find("from="+name), "stages have no numbers in a recipe that includes stages: %q", name).
+					WithHint("give the stage a name with FROM … AS"))
 			}
 		}
 	}

@@ -15,25 +15,41 @@ import (
 const maxFaults = 32
 
 // Parse reads a recipe. The error is a [diag.List] of all faults found.
-func Parse(f *diag.File) (*Recipe, error) { return ParseWith(f, nil) }
+func Parse(f *diag.File) (*Recipe, error) { return ParseWith(f, Options{}) }
 
-// ParseWith is Parse for a recipe that may include other files, which open reads.
-func ParseWith(f *diag.File, open Include) (*Recipe, error) {
+// Options are what a recipe is read with beside its text.
+type Options struct {
+	// Syntax takes the place of the syntax directive: the build argument
+	// BUILDKIT_SYNTAX. It may be nil.
+	Syntax *string
+	// Include reads the files that the recipe includes. It may be nil.
+	Include Include
+}
+
+// ParseWith is Parse with options.
+func ParseWith(f *diag.File, o Options) (*Recipe, error) {
 	r := newReader(f)
-	r.included.open = open
+	r.syntax, r.included.open = o.Syntax, o.Include
 	recipe := &Recipe{File: f, Escape: parser.DefaultEscapeToken}
 	r.directives()
 	tree := r.tree()
 	if tree == nil {
 		return nil, r.faults.Err()
 	}
-	recipe.Escape = tree.EscapeToken
+	recipe.Escape, r.escape = tree.EscapeToken, tree.EscapeToken
 	if options, _, at, ok := parser.ParseDirective("check", []byte(f.Text)); ok {
 		recipe.Check, recipe.CheckSpan = options, r.find(max(first(at), 1), options)
 	}
 	r.continuations(&recipe.Report, tree.Warnings)
 	for _, node := range tree.AST.Children {
 		r.instruction(recipe, node)
+	}
+	if r.included.stages {
+		for _, s := range recipe.Stages {
+			if s.Span.File == f {
+				r.counted(s)
+			}
+		}
 	}
 	if len(recipe.Stages) == 0 && len(r.faults) == 0 {
 		r.faults.Add(diag.Errorf(diag.Span{File: f}, "dockerfile contains no stages to build").
@@ -78,11 +94,14 @@ type reader struct {
 	faults diag.List
 	early  bool // an instruction stood before the first FROM
 
-	extended bool // the language is builder/1
-	included *inclusion
-	chain    []*diag.File // the files that include each other up to this one, itself last
-	fragment bool         // the file has no FROM
-	ended    bool         // the last stage is another file's: nothing can be added to it
+	syntax    *string // what is read in place of the syntax directive; may be nil
+	escape    rune
+	extended  bool // the language is builder/1
+	included  *inclusion
+	chain     []*diag.File // the files that include each other up to this one, itself last
+	fragment  bool         // the file has no FROM
+	undecided bool         // it is taken for a fragment until a file that it includes has stages
+	ended     bool         // the last stage is another file's: nothing can be added to it
 }
 
 func newReader(f *diag.File) *reader {
@@ -132,7 +151,7 @@ func (r *reader) tree() *parser.Result {
 		case strings.HasPrefix(message, "file with no instructions"):
 			if long := r.longLine(); long > 0 {
 				r.tooLong(long)
-			} else if len(r.faults) == 0 {
+			} else if len(r.faults) == 0 && len(r.chain) == 1 {
 				r.faults.Add(diag.Errorf(diag.Span{File: r.file}, "file with no instructions").
 					WithHint("start with FROM, for example \"FROM scratch\""))
 			}
@@ -177,7 +196,7 @@ func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
 			r.include(recipe, at)
 			return
 		}
-		r.faults.Add(diag.Errorf(r.find(at.Span.Start.Line, node.Value), "unknown instruction %q", node.Value).WithHint(extensionHint))
+		r.faults.Add(diag.Errorf(r.find(at.Span.Start.Line, node.Value), "unknown instruction %q", node.Value).WithHint("%s", r.extensionHint()))
 		return
 	case "COPY", "ADD":
 		optional = r.optional(node, at)

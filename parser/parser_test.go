@@ -83,8 +83,12 @@ func TestIgnoreFile(t *testing.T) {
 
 func TestNativeFrontends(t *testing.T) {
 	for frontend, want := range map[string]bool{
-		"docker/dockerfile": true, "docker/dockerfile:1": true, "docker.io/docker/dockerfile:1.7-labs": true, "docker/dockerfile:1@sha256:ab": true,
-		"docker/dockerfile-upstream:master": true, "example.com/docker/dockerfile:1": false, "tonistiigi/mockerfile": false, "": false,
+		"docker/dockerfile": true, "docker/dockerfile:1": true, "docker.io/docker/dockerfile:1.7-labs": true, "docker/dockerfile:1@sha256:ab": false,
+		"docker/dockerfile@sha256:" + strings.Repeat("0a", 32): true, "docker/dockerfile:1@sha256:" + strings.Repeat("0a", 32): true,
+		"index.docker.io/docker/dockerfile:1": true, "docker/dockerfile:1.8.0-rc1": true, "docker/dockerfile-upstream:master-labs": true,
+		"docker/dockerfile:": false, "docker/dockerfile:-": false, "docker/dockerfile:1-": false, "docker/dockerfile:1labs": false,
+		"docker/dockerfile:1.1-experimental": true,
+		"docker/dockerfile-upstream:master":  true, "example.com/docker/dockerfile:1": false, "tonistiigi/mockerfile": false, "": false,
 		"docker/dockerfile:1.26": true, "docker/dockerfile:1.26.1": true, "docker/dockerfile:1.27": false, "docker/dockerfile:labs": true,
 		"docker/dockerfile:1-labs": true, "docker/dockerfile:1.99-labs": false, "docker/dockerfile:2": false, "docker/dockerfile:latest": true,
 		"docker/dockerfile:nightly": false, "builder/2": false, "builders": false,

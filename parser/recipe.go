@@ -44,6 +44,8 @@ type Place struct {
 	Text string
 	// Comments are the comments right above it, one line each.
 	Comments []string
+	// Escape is the escape character of its file, or 0 where it is in none.
+	Escape rune
 }
 
 // Source returns the place itself; it is what instructions have in common.

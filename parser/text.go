@@ -17,7 +17,7 @@ const (
 
 // place returns the place of the lines from first to last.
 func place(r *reader, first, last int, text string) Place {
-	return Place{Span: r.span(first, last), Text: text}
+	return Place{Span: r.span(first, last), Text: text, Escape: r.escape}
 }
 
 // span covers the lines from first to last without the white space around them.

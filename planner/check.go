@@ -64,7 +64,7 @@ func (p *plan) checkDefaults() {
 			if arg.Default == nil {
 				continue
 			}
-			value, _, err := p.lex.ProcessWord(*arg.Default, vars)
+			value, _, err := p.lexer(&a.Place).ProcessWord(*arg.Default, vars)
 			if err != nil {
 				return
 			}
@@ -72,7 +72,7 @@ func (p *plan) checkDefaults() {
 		}
 	}
 	for _, s := range p.recipe.Stages {
-		name, _, err := p.lex.ProcessWord(s.Base, vars)
+		name, _, err := p.lexer(&s.Place).ProcessWord(s.Base, vars)
 		if err != nil {
 			return
 		}
@@ -86,7 +86,7 @@ func (p *plan) checkDefaults() {
 
 // checkArguments looks for variables of FROM that nobody declares.
 func (p *plan) checkArguments(text string, at *parser.Place) {
-	_, unmatched, err := p.lex.ProcessWord(text, p.global)
+	_, unmatched, err := p.lexer(at).ProcessWord(text, p.global)
 	if err != nil && len(unmatched) == 0 {
 		return
 	}
@@ -106,7 +106,7 @@ func (p *plan) checkArguments(text string, at *parser.Place) {
 // checkPlatformFlag looks at FROM --platform.
 func (p *plan) checkPlatformFlag(from *parser.Stage) {
 	p.checkArguments(from.Platform, &from.Place)
-	match, err := p.lex.ProcessWordWithMatches(from.Platform, p.global)
+	match, err := p.lexer(&from.Place).ProcessWordWithMatches(from.Platform, p.global)
 	if err != nil {
 		return
 	}

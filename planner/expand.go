@@ -62,9 +62,17 @@ func (e *env) remove(name string) {
 	}
 }
 
+// lexer knows the escape character of the file in which at is.
+func (p *plan) lexer(at *parser.Place) *shell.Lex {
+	if at.Escape == 0 || at.Escape == p.recipe.Escape {
+		return p.lex
+	}
+	return shell.NewLex(at.Escape)
+}
+
 // word replaces the variables in a word and removes its quotes, as BuildKit does.
 func (p *plan) word(text string, vars env, at *parser.Place) (string, error) {
-	word, unmatched, err := p.lex.ProcessWord(text, vars)
+	word, unmatched, err := p.lexer(at).ProcessWord(text, vars)
 	p.checkUndefined(unmatched, vars, at)
 	if err != nil {
 		return "", diag.Errorf(at.Find(text), "%s", err)
@@ -137,7 +145,7 @@ func (p *plan) globals() error {
 				p.takes.declareGlobal(arg, "", a.Span, nil)
 				continue
 			default:
-				match, err := p.lex.ProcessWordWithMatches(*arg.Default, p.global)
+				match, err := p.lexer(&a.Place).ProcessWordWithMatches(*arg.Default, p.global)
 				if err == nil {
 					matched = match.Matched
 				}

@@ -11,7 +11,7 @@ import (
 func (p *plan) expose(s *stage, e *parser.Expose) error {
 	var ports []string
 	for _, text := range e.Ports {
-		words, err := p.lex.ProcessWords(text, s.env)
+		words, err := p.lexer(&e.Place).ProcessWords(text, s.env)
 		if err != nil {
 			return diag.Errorf(e.Find(text), "%s", err)
 		}

@@ -63,7 +63,7 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 		return err
 	}
 	s.takes.need(mounts.order(), r.Span)
-	name := *p.lex
+	name := *p.lexer(&r.Place)
 	name.RawQuotes, name.RawEscapes, name.SkipUnsetEnv = true, true, true
 	op := Exec{
 		Args: args, Env: mounts.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files, Mounts: mounts.order(), Volumes: p.Volumes,
@@ -103,7 +103,7 @@ func (p *plan) copyStep(s *stage, c *parser.Copy, from *stage, trigger bool) err
 	if c.From != "" && !from.done {
 		return diag.Errorf(c.FindFlag("--from", c.From), "cannot copy from stage %q, it needs to be defined before current stage %q", c.From, s.shown)
 	}
-	name := p.name(s, upper(replaced(p.lex, c.Text, s.env)), trigger)
+	name := p.name(s, upper(replaced(p.lexer(&c.Place), c.Text, s.env)), trigger)
 	taken, err := p.origins(c, &op, from, s)
 	if err != nil {
 		return err
@@ -183,7 +183,7 @@ func (p *plan) workdirStep(s *stage, w *parser.Workdir, trigger bool) error {
 	if dir != "/" {
 		s.root = p.step(Step{
 			Op: Mkdir{Path: path.Clean(dir), User: s.config.Config.User}, Inputs: []StepRef{s.root}, Span: w.Span, Stage: s.id,
-			Name: p.name(s, upper(replaced(p.lex, w.Text, s.env)), trigger),
+			Name: p.name(s, upper(replaced(p.lexer(&w.Place), w.Text, s.env)), trigger),
 		})
 		s.layer(p.steps[s.root].Name)
 	}

@@ -76,8 +76,8 @@ func (t takes) declare(a parser.ArgPair, value string, at diag.Span, inherited b
 }
 
 // use notes the variables of FROM.
-func (t takes) use(p *plan, text string) {
-	match, err := p.lex.ProcessWordWithMatches(text, p.global)
+func (t takes) use(p *plan, text string, at *parser.Place) {
+	match, err := p.lexer(at).ProcessWordWithMatches(text, p.global)
 	if err != nil {
 		return
 	}

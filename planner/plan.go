@@ -185,13 +185,6 @@ func newPlan(r *parser.Recipe, o Options, pins Pins) (*plan, error) {
 	if name := p.BuildArgs["BUILDKIT_SANDBOX_HOSTNAME"]; name != "" {
 		p.Hostname = name
 	}
-	if frontend, ok := p.BuildArgs["BUILDKIT_SYNTAX"]; ok {
-		name, _, _ := strings.Cut(strings.TrimSpace(frontend), " ")
-		if _, fault := parser.Frontend(name); fault != nil {
-			fault.Message = "build argument BUILDKIT_SYNTAX: " + fault.Message
-			return nil, fault
-		}
-	}
 	if len(r.Stages) == 0 {
 		return nil, diag.Errorf(diag.Span{File: r.File}, "dockerfile contains no stages to build")
 	}

@@ -87,8 +87,8 @@ type dependency struct {
 func (p *plan) open() error {
 	for i, from := range p.recipe.Stages {
 		s := &stage{Place: from.Place, at: from.Find(from.Base), id: from.Name, shown: from.Name, source: None, named: from.Name, doc: from.Doc, takes: p.takes.clone()}
-		s.takes.use(p, from.Base)
-		s.takes.use(p, from.Platform)
+		s.takes.use(p, from.Base, &from.Place)
+		s.takes.use(p, from.Platform, &from.Place)
 		s.root = None
 		var err error
 		p.checkArguments(from.Base, &from.Place)

@@ -172,7 +172,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		if input, err = openInput(g, f.file, contextArg); err != nil {
 			return err
 		}
-		if _, err := parser.ParseWith(input.recipe, input.include); err != nil && !call.json {
+		if _, err := (builder.Options{Recipe: input.recipe, Include: input.include, Plan: plan}).Parse(); err != nil && !call.json {
 			return err
 		}
 	}

@@ -66,7 +66,7 @@ func parseCall(text string, check bool) (call, error) {
 func (c call) answer(ctx context.Context, w io.Writer, o builder.Options) error {
 	switch c.name {
 	case "targets":
-		recipe, err := parser.ParseWith(o.Recipe, o.Include)
+		recipe, err := o.Parse()
 		if err != nil {
 			return err
 		}
