@@ -75,6 +75,8 @@ type Options struct {
 	// Epoch, where it is set, takes the place of all stamps, before what the graph
 	// says: SOURCE_DATE_EPOCH, in seconds.
 	Epoch *int64
+	// Squash makes one layer of those that the steps have made.
+	Squash bool
 }
 
 // run is one graph on its way to an image.

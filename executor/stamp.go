@@ -55,6 +55,11 @@ func (r *run) assemble(ctx context.Context, of planner.Result) (*image.Image, er
 	if len(base) != top.base {
 		return nil, fmt.Errorf("base image has %d layers where its config lists %d", len(base), top.base)
 	}
+	if r.Squash {
+		if top.tree, of, err = r.squashed(ctx, top.tree, of); err != nil {
+			return nil, err
+		}
+	}
 	img := &image.Image{Config: of.Config, Layers: append(base[:len(base):len(base)], make([]image.Layer, len(top.chain)-top.base)...)}
 	stamps := r.stamps(top.tree, of.Base)
 	group, gctx := errgroup.WithContext(ctx)

@@ -36,7 +36,7 @@ type buildFlags struct {
 	file, target, platform, network, shmSize string
 	annotations, argFiles                    []string
 	unsetEnv, unsetLabels                    []string
-	inheritLabels                            bool
+	inheritLabels, squash                    bool
 	hostname                                 string
 	limits                                   limitFlags
 	call                                     string
@@ -77,6 +77,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringArrayVar(&f.unsetEnv, "unsetenv", nil, "variable that the image's environment is not to have")
 	fl.StringArrayVar(&f.unsetLabels, "unsetlabel", nil, "label that the image is not to have")
 	fl.BoolVar(&f.inheritLabels, "inherit-labels", true, "let the image have the labels of its base")
+	fl.BoolVar(&f.squash, "squash", false, "make one layer of all that this build adds to its base")
 	fl.StringVar(&f.hostname, "hostname", "", "name of the machine that RUN steps see")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step again")
@@ -213,6 +214,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		return errors.Join(err, werr)
 	}
 	options.Executor = m.executor(ctx, input, bases, fetch, grants{secrets, agents}, m.noting(view), f.jobs, epoch)
+	options.Executor.Squash = f.squash
 	built, err := builder.BuildAll(ctx, options, platforms)
 	var done []delivered
 	var images []made
