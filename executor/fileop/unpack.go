@@ -82,6 +82,7 @@ func (c *copier) members(ctx context.Context, raw io.Reader, top *node) error {
 		return err
 	}
 	u := unpacker{copier: c, top: top, tar: tar.NewReader(cancelReader{ctx, r})}
+	var sparse layer.Sparse
 	for n := 0; ; n++ {
 		h, err := u.tar.Next()
 		if err == io.EOF {
@@ -89,6 +90,9 @@ func (c *copier) members(ctx context.Context, raw io.Reader, top *node) error {
 		}
 		if err == nil && n >= maxMembers {
 			err = layer.ErrLimit
+		}
+		if err == nil {
+			err = sparse.Add(h)
 		}
 		if err == nil {
 			err = u.member(h)

@@ -85,6 +85,7 @@ type applier struct {
 	entries int
 	meta    int64 // bytes of names, targets and attributes
 	size    int64 // bytes of contents, holes included
+	sparse  Sparse
 
 	parentName string // the directory part of the last name, as the tar has it
 	parentPath string // and where that led to
@@ -150,6 +151,9 @@ func (a *applier) count(h *tar.Header) error {
 	}
 	if a.o.Limit > 0 && h.Size > a.o.Limit-a.size {
 		return fmt.Errorf("%.512q: %w", h.Name, ErrLimit)
+	}
+	if err := a.sparse.Add(h); err != nil {
+		return err
 	}
 	a.size += h.Size
 	return nil

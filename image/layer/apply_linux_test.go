@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -352,6 +353,29 @@ func TestASparseFileIsWrittenPlainly(t *testing.T) {
 	want := sha256.Sum256([]byte(strings.Repeat("\x00", 8192) + "end"))
 	if len(ix.Entries) != 1 || ix.Entries[0].Path != "sp" || ix.Entries[0].Size != 8195 || ix.Entries[0].Digest != want {
 		t.Errorf("read as %+v", ix.Entries)
+	}
+}
+
+func TestASparseFileIsNotAsLargeAsItSays(t *testing.T) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	// Go writes no sparse files; a header of the old GNU form is soon made.
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "x", Mode: 0o644, Format: tar.FormatGNU}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	h := out.Bytes()[:512]
+	h[156] = 'S'
+	copy(h[483:495], "\x80\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x00") // 1 EiB
+	copy(h[148:156], "        ")
+	sum := 0
+	for _, b := range h {
+		sum += int(b)
+	}
+	copy(h[148:156], fmt.Sprintf("%06o\x00 ", sum))
+	for _, dir := range []string{"", t.TempDir()} {
+		if _, err := Apply(t.Context(), dir, bytes.NewReader(out.Bytes()), ApplyOptions{}); !errors.Is(err, ErrLimit) {
+			t.Errorf("into %q: %v", dir, err)
+		}
 	}
 }
 
