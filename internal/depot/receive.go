@@ -59,7 +59,7 @@ func (d *Depot) Receive(ctx context.Context, in Incoming) (snapshot.Tree, error)
 			tree, err = d.place(ctx, tree, chain, l, &arrived[i])
 		}
 		if err != nil {
-			return tree, errors.Join(fmt.Errorf("layer %d of %d: %w", i+1, len(in.Layers), err), discard(arrived))
+			return tree, errors.Join(err, discard(arrived))
 		}
 		if in.Unpacked != nil {
 			in.Unpacked(l)
@@ -112,14 +112,14 @@ func (d *Depot) receive(ctx context.Context, l image.Layer, lowest bool, bring f
 	if l.Blob == nil {
 		return arrival{}, nil
 	}
-	stager, ok := d.snaps.(snapshot.Stager)
-	if ok {
-		_, here, err := d.source(ctx, image.ForeignContent(l.DiffID))
-		if err != nil {
-			return arrival{}, err
-		}
-		ok = !here
+	_, here, err := d.source(ctx, image.ForeignContent(l.DiffID))
+	if err != nil {
+		return arrival{}, err
 	}
+	if here {
+		return arrival{}, d.check(ctx, l, bring)
+	}
+	stager, ok := d.snaps.(snapshot.Stager)
 	if !ok {
 		return arrival{}, bring(ctx, l, nil)
 	}
@@ -137,6 +137,55 @@ func (d *Depot) receive(ctx context.Context, l image.Layer, lowest bool, bring f
 		return arrival{}, context.Cause(ctx)
 	}
 	return arrival{}, nil
+}
+
+// check brings a blob of a layer whose tree is here already, and sees to it that
+// the blob is that layer: nobody may read it before it is sent on.
+func (d *Depot) check(ctx context.Context, l image.Layer, bring func(context.Context, image.Layer, io.Writer) error) error {
+	out, in := io.Pipe()
+	var work sync.WaitGroup
+	var wrong error
+	work.Go(func() {
+		wrong = verify(out, l.DiffID)
+		out.CloseWithError(io.ErrClosedPipe)
+	})
+	passed := &passing{w: in}
+	err := bring(ctx, l, passed)
+	in.CloseWithError(err)
+	work.Wait()
+	if err != nil || !passed.any {
+		return err
+	}
+	return wrong
+}
+
+// verify reads a blob to its end.
+func verify(blob io.Reader, diffID image.Digest) error {
+	tar, err := store.Decompress(blob)
+	if err == nil {
+		_, err = io.Copy(io.Discard, newVerifier(tar, diffID))
+		err = errors.Join(err, tar.Close())
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, blob) // what a compressed stream has after its end
+	}
+	if err != nil {
+		return fmt.Errorf("layer %s: %w", diffID, err)
+	}
+	return nil
+}
+
+// passing passes bytes on to who may not want them any more.
+type passing struct {
+	w   io.Writer
+	any bool
+}
+
+// Write implements [io.Writer]. It never fails.
+func (p *passing) Write(b []byte) (int, error) {
+	p.any = true
+	_, _ = p.w.Write(b)
+	return len(b), nil
 }
 
 // unpacking unpacks what is written to it.
@@ -208,7 +257,7 @@ func (u *unpacking) readAhead(blob io.Reader) (*layer.Index, error) {
 	if !u.lowest {
 		o.Below = below
 	}
-	ix, err := readLayer(u.ctx, u.layer.DiffID, &stopping{tar, below}, u.dir, o)
+	ix, err := u.depot.readLayer(u.ctx, u.layer.DiffID, &stopping{tar, below}, u.dir, o)
 	if err == nil && below.wasAsked() {
 		err = errBelow
 	}

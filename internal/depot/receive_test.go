@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -173,6 +174,36 @@ func TestUnpackingWhileArrivingChangesNothing(t *testing.T) {
 		if err != nil || len(left) != 0 {
 			t.Errorf("left behind: %v %v", left, err)
 		}
+	}
+}
+
+// A layer whose tree is here says nothing about a blob that claims to be it.
+func TestABlobIsCheckedThoughItsLayerIsHere(t *testing.T) {
+	layers, data := strange(t)
+	b := newStaging(t)
+	bring := func(ctx context.Context, l image.Layer, tee io.Writer) error {
+		if _, err := tee.Write(data[l.Blob.Digest]); err != nil {
+			return err
+		}
+		_, err := b.store.Put(ctx, data[l.Blob.Digest])
+		return err
+	}
+	if _, err := b.Receive(t.Context(), depot.Incoming{Layers: layers[:1], Bring: bring}); err != nil {
+		t.Fatal(err)
+	}
+	if n, ok := b.TarSize(image.Layer{DiffID: layers[0].DiffID}); !ok || n != int64(len(data[layers[0].DiffID])) {
+		t.Errorf("the tar has %d bytes, want %d", n, len(data[layers[0].DiffID]))
+	}
+	if n, ok := b.TarSize(layers[1]); ok {
+		t.Errorf("a layer that nobody has read has %d bytes", n)
+	}
+	if _, err := b.Receive(t.Context(), depot.Incoming{Layers: layers[:1], Bring: bring}); err != nil {
+		t.Errorf("the right blob again: %v", err)
+	}
+	wrong := layers[0]
+	wrong.Blob = layers[1].Blob
+	if _, err := b.Receive(t.Context(), depot.Incoming{Layers: []image.Layer{wrong}, Bring: bring}); err == nil || !strings.Contains(err.Error(), "digest") {
+		t.Errorf("another blob: %v", err)
 	}
 }
 

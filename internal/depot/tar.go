@@ -254,6 +254,7 @@ type verifier struct {
 	r    io.Reader
 	want image.Digest
 	hash digest.Digester
+	n    int64 // how many bytes passed
 }
 
 func newVerifier(r io.Reader, want image.Digest) *verifier {
@@ -263,6 +264,7 @@ func newVerifier(r io.Reader, want image.Digest) *verifier {
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
 	v.hash.Hash().Write(p[:n])
+	v.n += int64(n)
 	if err == io.EOF {
 		if got := v.hash.Digest(); got != v.want {
 			return n, fmt.Errorf("layer tar has digest %s, not %s", got, v.want)

@@ -248,16 +248,17 @@ func (d *Depot) readForeign(ctx context.Context, f *foreign, dir string, o layer
 	if err != nil {
 		return nil, err
 	}
-	ix, err := readLayer(ctx, f.DiffID, tar, dir, o)
+	ix, err := d.readLayer(ctx, f.DiffID, tar, dir, o)
 	return ix, errors.Join(err, tar.Close())
 }
 
 // readLayer reads a layer's tar, which has to be that of the diff ID, into dir,
-// or only for its index where dir is empty.
-func readLayer(ctx context.Context, diffID image.Digest, tar io.Reader, dir string, o layer.ApplyOptions) (*layer.Index, error) {
+// or only for its index where dir is empty. The tar's length is remembered.
+func (d *Depot) readLayer(ctx context.Context, diffID image.Digest, tar io.Reader, dir string, o layer.ApplyOptions) (*layer.Index, error) {
 	// Decompressing, verifying and writing take place at the same time.
 	plain := readAhead(tar)
-	verified := readAhead(newVerifier(plain, diffID))
+	verifier := newVerifier(plain, diffID)
+	verified := readAhead(verifier)
 	ix, err := layer.Apply(ctx, dir, verified, o)
 	if err == nil {
 		_, err = io.Copy(io.Discard, verified)
@@ -265,7 +266,7 @@ func readLayer(ctx context.Context, diffID image.Digest, tar io.Reader, dir stri
 	if err = errors.Join(err, verified.Close(), plain.Close()); err != nil {
 		return nil, fmt.Errorf("unpack layer %s: %w", diffID, err)
 	}
-	return ix, nil
+	return ix, d.measured(diffID, verifier.n)
 }
 
 // untar makes the tree of a layer that was written here as a tar only.
