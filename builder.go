@@ -9,6 +9,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -125,6 +126,10 @@ func resolve(ctx context.Context, r Resolver, wanted []planner.Wanted, pins plan
 		if faults[i] != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
+			}
+			if e, ok := errors.AsType[*diag.Error](faults[i]); ok && !e.Span.IsZero() {
+				list.Add(e) // it says where and why
+				continue
 			}
 			e := diag.Errorf(w.Span, "%s: %v", w.Reference.Familiar(), faults[i])
 			e.Err = faults[i]

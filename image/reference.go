@@ -188,6 +188,9 @@ func explain(s string, err error) error {
 		if err := checkTag(tag); err != nil {
 			return err
 		}
+		if i := strings.LastIndexByte(path, ':'); i > strings.LastIndexByte(path, '/') {
+			return fmt.Errorf("it has two tags, %q and %q, and a name has one", path[i+1:], tag)
+		}
 	}
 	if why := explainPath(path, s[len(path):]); why != nil {
 		return why

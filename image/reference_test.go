@@ -63,7 +63,7 @@ func TestWrongReferencesSayWhatIsWrong(t *testing.T) {
 		{":x", "no name"},
 		{"exa mple.com/a", "no registry"},
 		{strings.Repeat("a", 300), "longer than 255"},
-		{"a:b:c", `"a:b"`},
+		{"a:b:c", `two tags, "b" and "c"`},
 	} {
 		r, err := image.ParseReference(c.in)
 		if err == nil {

@@ -69,6 +69,9 @@ func (a *Archive) scan(r *io.SectionReader) error {
 		if err == io.EOF {
 			return nil
 		}
+		if err != nil && n == 0 {
+			return fmt.Errorf("it is no tar, nor one packed by gzip or zstd: %w", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -117,7 +117,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
-	tags, err := parseTags(f.tags)
+	tags, err := parseTags("-t", f.tags)
 	if err != nil {
 		return err
 	}
@@ -271,15 +271,20 @@ func (f *buildFlags) parseOutputs() ([]output, error) {
 	return outputs, nil
 }
 
-func parseTags(words []string) ([]image.Reference, error) {
+// parseTags reads the names that flag, or an argument where it is empty, gives to
+// an image.
+func parseTags(flag string, words []string) ([]image.Reference, error) {
+	if flag != "" {
+		flag += ": "
+	}
 	var tags []image.Reference
 	for _, word := range words {
 		ref, err := image.ParseReference(word)
 		if err != nil {
-			return nil, usage("-t: %v", err)
+			return nil, usage("%s%v", flag, err)
 		}
 		if ref.Digest() != "" {
-			return nil, usage("-t: %q has a digest", word).WithHint("a tag names what is built; its digest follows from it")
+			return nil, usage("%simage name %q has a digest", flag, word).WithHint("a tag names what is built; its digest follows from it")
 		}
 		tags = append(tags, ref)
 	}

@@ -41,7 +41,7 @@ func newCommit(g *globals) *cobra.Command {
 		Example: "  builder commit -m 'what I tried' web try:1",
 		Args:    between(1, 2, "a container and a name"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if o.tags, err = parseTags(args[1:]); err != nil {
+			if o.tags, err = parseTags("", args[1:]); err != nil {
 				return err
 			}
 			if _, err := changedConfig(o.changes); err != nil {

@@ -111,13 +111,13 @@ func (m *machine) export(ctx context.Context, img made, o output, v progress.Ver
 
 // tags adds the names that the output itself has.
 func (o output) tags(given []image.Reference) ([]image.Reference, error) {
-	own, err := parseTags(o.names)
+	own, err := parseTags("--output: name", o.names)
 	return append(given[:len(given):len(given)], own...), err
 }
 
 // keep records an image in the store and gives it its names.
 func (m *machine) keep(ctx context.Context, img made) error {
-	rec, err := m.store.Add(ctx, store.Record{Layers: img.Layers, Annotations: img.Annotations, Origin: store.FromRecipe, Made: time.Now()}, img.config)
+	rec, err := m.store.Add(ctx, store.Record{Layers: m.sized(img.Layers), Annotations: img.Annotations, Origin: store.FromRecipe, Made: time.Now()}, img.config)
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,11 @@ func (m *machine) writeFile(dest string, write func(io.Writer) error) error {
 		}
 		return write(m.out)
 	}
-	if fi, err := os.Stat(dest); err == nil && !fi.Mode().IsRegular() && !fi.IsDir() {
+	fi, err := os.Stat(dest)
+	if err == nil && fi.IsDir() {
+		return usage("%q is a directory, and an archive is a file", dest)
+	}
+	if err == nil && !fi.Mode().IsRegular() {
 		f, err := os.OpenFile(dest, os.O_WRONLY, 0) // a pipe or a device
 		if err != nil {
 			return err

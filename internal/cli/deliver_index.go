@@ -59,7 +59,7 @@ func (m *machine) exportIndex(ctx context.Context, images []made, notes indexNot
 func (m *machine) keepAll(ctx context.Context, images []made) error {
 	names := make([]store.Name, len(images))
 	for i, img := range images {
-		rec, err := m.store.Add(ctx, store.Record{Layers: img.Layers, Annotations: img.Annotations, Origin: store.FromRecipe, Made: time.Now()}, img.config)
+		rec, err := m.store.Add(ctx, store.Record{Layers: m.sized(img.Layers), Annotations: img.Annotations, Origin: store.FromRecipe, Made: time.Now()}, img.config)
 		if err != nil {
 			return err
 		}

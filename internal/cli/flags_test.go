@@ -61,7 +61,7 @@ func FuzzFlags(f *testing.F) {
 		})
 		twice("--annotation", func() (any, error) { return parseAnnotations([]string{text}) })
 		twice("--call", func() (any, error) { return parseCall(text, false) })
-		twice("-t", func() (any, error) { return parseTags([]string{text}) })
+		twice("-t", func() (any, error) { return parseTags("-t", []string{text}) })
 		if got := twice("--ulimit", func() (any, error) { return parseUlimit(text) }); got != nil && text == "" {
 			t.Error("an empty --ulimit is accepted")
 		}

@@ -46,7 +46,7 @@ func newHistory(g *globals) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return show(g.out, f.listing(found.Record, c))
+				return show(g.out, f.listing(found.Record, c, m.sizes()))
 			})
 		},
 	}
@@ -79,7 +79,7 @@ func (m *machine) findFor(ctx context.Context, name string, want image.Platform)
 }
 
 // listing has the newest entry first, as docker does; only it has an ID.
-func (f *historyFlags) listing(r store.Record, c image.Config) listing {
+func (f *historyFlags) listing(r store.Record, c image.Config, known sizes) listing {
 	l := listing{
 		columns: []column{{"ID", "IMAGE"}, {"CreatedSince", "CREATED"}, {"CreatedBy", "CREATED BY"}, {"Size", "SIZE"}, {"Comment", "COMMENT"}},
 		more:    map[string]string{"CreatedAt": "CREATED AT"},
@@ -88,7 +88,7 @@ func (f *historyFlags) listing(r store.Record, c image.Config) listing {
 		l.columns[1] = column{"CreatedAt", "CREATED AT"}
 		l.more = map[string]string{"CreatedSince": "CREATED"}
 	}
-	sizes := historySizes(r, c)
+	sizes := historySizes(r, c, known)
 	for i := len(c.History) - 1; i >= 0; i-- {
 		h := c.History[i]
 		line := row{"ID": "<missing>", "CreatedSince": "N/A", "CreatedAt": "N/A", "CreatedBy": strings.ReplaceAll(h.CreatedBy, "\t", " "), "Comment": h.Comment}
@@ -111,12 +111,12 @@ func (f *historyFlags) listing(r store.Record, c image.Config) listing {
 }
 
 // historySizes are the sizes of the layers that the entries of a history made.
-func historySizes(r store.Record, c image.Config) []int64 {
+func historySizes(r store.Record, c image.Config, known sizes) []int64 {
 	sizes := make([]int64, len(c.History))
 	next := 0
 	for i, h := range c.History {
 		if !h.EmptyLayer && next < len(r.Layers) {
-			sizes[i] = store.LayerSize(r.Layers[next])
+			sizes[i] = known.layer(r.Layers[next])
 			next++
 		}
 	}

@@ -108,11 +108,11 @@ func newTag(g *globals) *cobra.Command {
 		Example: "  builder tag app:1.0 registry.example.com/app:1.0",
 		Args:    exactly(2, "an image and a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			tags, err := parseTags("", args[1:])
+			if err != nil {
+				return err
+			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
-				tags, err := parseTags(args[1:])
-				if err != nil {
-					return err
-				}
 				found, err := m.store.Find(ctx, args[0], image.Platform{})
 				if err != nil {
 					return err

@@ -103,7 +103,7 @@ func (m *machine) imageRows(ctx context.Context, f *imagesFlags, keys filters, a
 		return nil, err
 	}
 	shown := shownPlatforms(all, f.all)
-	rows, ids := []row{}, map[image.Digest]bool{}
+	rows, ids, sizes := []row{}, map[image.Digest]bool{}, m.sizes()
 	for _, listed := range all {
 		if ok, err := keep(listed); err != nil || !ok {
 			if err != nil {
@@ -119,7 +119,7 @@ func (m *machine) imageRows(ctx context.Context, f *imagesFlags, keys filters, a
 				continue
 			}
 			ids[listed.ID] = true
-			rows = append(rows, imageRow(listed, n, f.noTrunc))
+			rows = append(rows, imageRow(listed, n, sizes.image(listed.Record), f.noTrunc))
 		}
 	}
 	return rows, nil
@@ -165,11 +165,11 @@ func shownPlatforms(all []store.Listed, every bool) func(store.Name) bool {
 	return func(n store.Name) bool { return n.Reference.IsZero() || best[n.Reference].ID == n.ID }
 }
 
-func imageRow(l store.Listed, n store.Name, noTrunc bool) row {
+func imageRow(l store.Listed, n store.Name, size int64, noTrunc bool) row {
 	r := row{
 		"Repository": "<none>", "Tag": "<none>", "Digest": "<none>", "ID": shortID(l.ID, noTrunc),
 		"CreatedSince": ago(l.Made), "CreatedAt": l.Made.Local().Format("2006-01-02 15:04:05 -0700 MST"),
-		"Size": shortSize(l.Size()), "Origin": string(l.Origin), "Platform": image.FormatPlatform(l.Platform),
+		"Size": shortSize(size), "Origin": string(l.Origin), "Platform": image.FormatPlatform(l.Platform),
 	}
 	if !n.Reference.IsZero() {
 		r["Repository"] = n.Reference.FamiliarName()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -147,7 +149,7 @@ func newImagetoolsCreate(g *globals) *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name that the index gets (repeatable)")
 	fl.BoolVar(&f.extend, "append", false, "keep what the first name has already")
-	fl.StringArrayVar(&f.annotations, "annotation", nil, "annotation of the index, as NAME=VALUE, or index:NAME=VALUE")
+	fl.StringArrayVar(&f.annotations, "annotation", nil, "annotation, as NAME=VALUE or index:NAME=VALUE for the index, manifest-descriptor[PLATFORM]:NAME=VALUE for what it lists")
 	fl.StringSliceVarP(&f.platforms, "platform", "p", nil, "take the images for these platforms only")
 	fl.BoolVar(&f.dry, "dry-run", false, "show the index, and change nothing")
 	fl.Var(&f.progress, "progress", "how to show progress")
@@ -156,7 +158,7 @@ func newImagetoolsCreate(g *globals) *cobra.Command {
 }
 
 func (g *globals) createIndex(ctx context.Context, f *createIndexFlags, args []string) error {
-	tags, err := parseTags(f.tags)
+	tags, err := parseTags("-t", f.tags)
 	if err != nil {
 		return err
 	}
@@ -266,7 +268,7 @@ func (f *createIndexFlags) taken(manifests []image.Descriptor, all bool) ([]imag
 }
 
 // index makes the index. Of two images for one platform the later one stays.
-func (f *createIndexFlags) index(sources []indexSource, annotations map[string]string) (mediaType string, data []byte, err error) {
+func (f *createIndexFlags) index(sources []indexSource, annotations []annotation) (mediaType string, data []byte, err error) {
 	types := image.Docker
 	var packed []image.Packed
 	at := map[string]int{}
@@ -293,21 +295,56 @@ func (f *createIndexFlags) index(sources []indexSource, annotations map[string]s
 	if len(annotations) > 0 {
 		types = image.OCI
 	}
-	d, data, err := image.PackIndex(types, packed, annotations)
+	if err := annotate(packed, annotations); err != nil {
+		return "", nil, err
+	}
+	d, data, err := image.PackIndex(types, packed, annotated(annotations, "index", image.Platform{}))
 	return d.MediaType, data, err
 }
 
-func (f *createIndexFlags) indexAnnotations() (map[string]string, error) {
-	words := make([]string, len(f.annotations))
-	for i, text := range f.annotations {
-		kind, rest, ok := strings.Cut(text, ":")
-		if ok && !strings.ContainsAny(kind, "=./") {
-			if kind != "index" {
-				return nil, usage("--annotation: %q is for a %s, and an index is made here", text, kind).WithHint("write index:NAME=VALUE")
-			}
-			text = rest
+// indexAnnotations reads --annotation: of the index, where nothing else is said,
+// or of what it says about its images. The images are others' and stay as they are.
+func (f *createIndexFlags) indexAnnotations() ([]annotation, error) {
+	texts := slices.Clone(f.annotations)
+	for i, text := range texts {
+		name, _, _ := strings.Cut(text, "=")
+		if annotationPrefix.FindString(name) == "" {
+			texts[i] = "index:" + text
 		}
-		words[i] = text
 	}
-	return pairs("--annotation", words, func(string) (string, bool) { return "", true })
+	list, err := parseAnnotations(texts)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range list {
+		if a.kind != "index" && a.kind != "manifest-descriptor" {
+			return nil, usage("--annotation: %s:%s is not for an index, and an index is made here", a.kind, a.key).
+				WithHint("write index:NAME=VALUE or manifest-descriptor[PLATFORM]:NAME=VALUE")
+		}
+	}
+	return list, nil
+}
+
+// annotate adds to the manifests of an index what is said of them.
+func annotate(packed []image.Packed, all []annotation) error {
+	for _, a := range all {
+		found := a.kind == "index"
+		for i, p := range packed {
+			d := p.Manifest
+			if a.kind == "index" || d.Platform == nil && a.platform != "" || d.Platform != nil && a.platform != "" && image.FormatPlatform(*d.Platform) != a.platform {
+				continue
+			}
+			found = true
+			d.Annotations = maps.Clone(d.Annotations)
+			if d.Annotations == nil {
+				d.Annotations = map[string]string{}
+			}
+			d.Annotations[a.key] = a.value
+			packed[i].Manifest = d
+		}
+		if !found {
+			return usage("--annotation: none of the images is for %s", a.platform)
+		}
+	}
+	return nil
 }

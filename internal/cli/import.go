@@ -33,7 +33,7 @@ func newImport(g *globals) *cobra.Command {
 		Example: "  debootstrap bookworm root && tar -C root -c . | builder import - debian:bookworm",
 		Args:    between(1, 2, "a tar and a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			tags, err := parseTags(args[1:])
+			tags, err := parseTags("", args[1:])
 			if err != nil {
 				return err
 			}

@@ -140,7 +140,7 @@ func (m *machine) inspect(ctx context.Context, text string, want image.Platform)
 	}
 	i := inspected{
 		Id: string(found.ID), RepoTags: []string{}, RepoDigests: []string{}, Author: c.Author, Config: c.Config,
-		Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, OsVersion: c.OSVersion, Size: found.Size(),
+		Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, OsVersion: c.OSVersion, Size: m.sizes().image(found.Record),
 		RootFS:   inspectedRoot{Type: c.RootFS.Type, Layers: c.RootFS.DiffIDs},
 		Metadata: inspectedMetadata{Origin: string(found.Origin), Made: found.Made, Source: found.Source},
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"text/template"
+	"unicode"
 
 	"builder/internal/diag"
 )
@@ -68,11 +69,21 @@ func printTable(w io.Writer, l listing) error {
 	for _, r := range l.rows {
 		line := make([]string, len(l.columns))
 		for i, c := range l.columns {
-			line[i] = r[c.field]
+			line[i] = harmless(r[c.field])
 		}
 		cells = append(cells, line)
 	}
 	return table(w, cells)
+}
+
+// harmless replaces what a terminal would obey: much in tables is a stranger's text.
+func harmless(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 func (l listing) heads() row {

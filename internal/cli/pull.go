@@ -136,6 +136,7 @@ func (m *machine) bring(ctx context.Context, p *pull.Puller, ref image.Reference
 	if _, err = p.Tree(ctx, img.Digest, want, m.depot, v); err != nil {
 		return img, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
 	}
+	img.Record.Layers = m.sized(img.Record.Layers)
 	return p.Keep(ctx, img)
 }
 

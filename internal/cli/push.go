@@ -35,7 +35,7 @@ func newPush(g *globals) *cobra.Command {
 		Example: "  builder push registry.example.com/app:1.0\n  builder push --all-tags registry.example.com/app",
 		Args:    between(1, -1, "at least one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			refs, err := parseTags(args)
+			refs, err := parseTags("", args)
 			if err != nil {
 				return err
 			}

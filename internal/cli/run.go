@@ -16,6 +16,7 @@ import (
 	"builder/image"
 	"builder/image/store"
 	"builder/internal/container"
+	"builder/internal/diag"
 	"builder/internal/pull"
 	"builder/snapshot"
 )
@@ -73,7 +74,7 @@ func newCreate(g *globals) *cobra.Command {
 // add adds the flags that run and create share.
 func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &exitError{status: container.StatusFailed, err: flagError(cmd, err)}
+		return &exitError{status: container.StatusFailed, err: notThere(flagError(cmd, err), err)}
 	})
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
@@ -93,6 +94,29 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.cidfile, "cidfile", "", "write the container's ID to a file, which must not exist")
 	fl.StringVar(&f.platform, "platform", "", "platform of the image (default this machine's)")
 	fl.Var(&f.pull, "pull", "ask the registry: always, missing or never")
+}
+
+// missingFlags are flags of docker's run that have no meaning here, or none yet,
+// and the reason.
+var missingFlags = map[string]string{
+	"p": hostNetwork, "P": hostNetwork, "publish": hostNetwork, "publish-all": hostNetwork, "expose": hostNetwork,
+	"network": hostNetwork, "net": hostNetwork,
+	"restart": "there is no daemon that could start a container again",
+}
+
+const hostNetwork = "a container uses the host's network: what it listens on needs no publishing"
+
+// notThere gives the message about an unknown flag the reason, where there is one.
+func notThere(e, from error) error {
+	missing, ok := errors.AsType[*pflag.NotExistError](from)
+	if !ok {
+		return e
+	}
+	d, ok := errors.AsType[*diag.Error](e)
+	if why := missingFlags[missing.GetSpecifiedName()]; ok && why != "" {
+		return d.WithHint("%s", why)
+	}
+	return e
 }
 
 // containerStatus makes an error one that docker's run exits with.
@@ -258,6 +282,9 @@ func (f *runFlags) policy() pull.Policy {
 }
 
 func (f *runFlags) spec(entrypoint bool, args []string) (*container.Spec, error) {
+	if f.workdir != "" && !strings.HasPrefix(f.workdir, "/") {
+		return nil, usage("-w: working directory %q is not absolute", f.workdir).WithHint("write -w /%s", f.workdir)
+	}
 	spec := &container.Spec{Args: args, Dir: f.workdir, User: f.user, Hostname: f.hostname, Terminal: f.terminal, Interactive: f.interactive}
 	if entrypoint {
 		spec.Entrypoint = []string{f.entrypoint}

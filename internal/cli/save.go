@@ -121,7 +121,10 @@ func newLoad(g *globals) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return errors.Join(m.load(ctx, in, want, quiet), in.Close())
+				if err = errors.Join(m.load(ctx, in, want, quiet), in.Close()); err != nil {
+					return fmt.Errorf("load %s: %w", from, err)
+				}
+				return nil
 			})
 		},
 	}
@@ -136,12 +139,12 @@ func newLoad(g *globals) *cobra.Command {
 func (m *machine) load(ctx context.Context, in io.Reader, want image.Platform, quiet bool) error {
 	f, err := m.spool(in)
 	if err != nil {
-		return fmt.Errorf("load: %w", err)
+		return err
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("load: %w", err)
+		return err
 	}
 	a, err := archive.Open(f, fi.Size())
 	if err != nil {
@@ -150,11 +153,11 @@ func (m *machine) load(ctx context.Context, in io.Reader, want image.Platform, q
 	for _, e := range a.Entries() {
 		p, err := a.Image(ctx, e, want)
 		if err != nil {
-			return fmt.Errorf("load: %w", err)
+			return err
 		}
 		rec, err := m.takeIn(ctx, p, a)
 		if err != nil {
-			return fmt.Errorf("load: %w", err)
+			return err
 		}
 		if err := m.nameLoaded(ctx, rec, e.References, quiet); err != nil {
 			return err

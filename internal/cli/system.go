@@ -12,7 +12,6 @@ import (
 
 	"builder/image"
 	"builder/image/registry"
-	"builder/image/store"
 	"builder/internal/container"
 	"builder/internal/depot"
 )
@@ -106,7 +105,7 @@ func (m *machine) imageUsage(used map[image.Digest]bool) (usageRow, int64, error
 	if err != nil {
 		return u, 0, err
 	}
-	sizes, kept := map[image.Digest]int64{}, map[image.Digest]bool{}
+	sizes, kept, known := map[image.Digest]int64{}, map[image.Digest]bool{}, m.sizes()
 	var sum int64
 	for _, r := range records {
 		u.total++
@@ -114,7 +113,7 @@ func (m *machine) imageUsage(used map[image.Digest]bool) (usageRow, int64, error
 			u.active++
 		}
 		for _, l := range r.Layers {
-			size := store.LayerSize(l)
+			size := known.layer(l)
 			sum += size
 			sizes[l.DiffID] = max(sizes[l.DiffID], size)
 			kept[l.DiffID] = kept[l.DiffID] || used[r.ID]

@@ -33,6 +33,7 @@ type transfer struct {
 	id, state      string
 	current, total int64
 	begun          bool
+	here           bool // before anything moved
 }
 
 // newTransfers returns the display of a pull or a push.
@@ -97,6 +98,10 @@ func (t *transfers) advance(e progress.Advanced) {
 		t.byDigest[digest] = l
 		t.layers = append(t.layers, l)
 	}
+	if l.here {
+		return // what it takes to find that out is no news
+	}
+	l.here = e.Note != ""
 	l.current, l.total = e.Current, e.Total
 	words := map[string][2]string{
 		"": {"Downloading", "Download complete"}, "extracting": {"Extracting", "Pull complete"}, "pushing": {"Pushing", "Pushed"},
