@@ -64,7 +64,10 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if near := diag.Nearest(args[0], names); near != "" {
 		return e.WithHint("did you mean %q?", near)
 	}
-	return e.WithHint("builder --help lists the commands")
+	if cmd.Name() == "manifest" {
+		return e.WithHint("builder imagetools create joins images to an index, and annotates it")
+	}
+	return e.WithHint("%s --help lists the commands", cmd.CommandPath())
 }
 
 // exactly refuses any other number of arguments, saying what they are.
