@@ -23,6 +23,7 @@ type treeWriter struct {
 	below  View
 	open   func(ctx context.Context, path string) (io.ReadCloser, error)
 	copies map[string]bool // files of lower layers that were copied for hard links
+	lent   []Entry         // directories of lower layers that were made for the copies
 	buf    []byte
 }
 
@@ -103,6 +104,14 @@ func (t *treeWriter) mkdir(path string) error {
 func (t *treeWriter) finish(ctx context.Context, ix *Index, mtime func(*Entry) int64) error {
 	if len(ix.Entries) > 0 && ix.Entries[0].Path == "" && ix.Entries[0].Opaque {
 		if err := t.hideRoot(ix); err != nil {
+			return err
+		}
+	}
+	for i := len(t.lent) - 1; i >= 0; i-- {
+		e := &t.lent[i]
+		err := t.finishDir(e, e.Mtime)
+		gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) // since
+		if err != nil && !gone {
 			return err
 		}
 	}
@@ -388,9 +397,7 @@ func (t *treeWriter) parents(path string) error {
 		if err := t.mkdir(e.Path); err != nil {
 			return err
 		}
-		if err := t.finishDir(&e, e.Mtime); err != nil {
-			return err
-		}
+		t.lent = append(t.lent, e)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -115,6 +116,9 @@ func contents(t *testing.T, b *bench, layers []image.Layer) (all []string) {
 			mtime := st.ModTime().Unix()
 			if at == "." || st.Mode()&fs.ModeCharDevice != 0 {
 				mtime = 0
+			}
+			if mtime > time.Now().Unix()-1000 {
+				t.Errorf("layer %d has %s as of now", i, at)
 			}
 			all = append(all, fmt.Sprintf("%d %s %s %d", i, at, st.Mode(), mtime))
 			return err
