@@ -187,7 +187,7 @@ func (m *machine) pruneCaches(ctx context.Context, rule pruneRule) (gone []cache
 			gone = append(gone, c)
 		}
 		for _, r := range others {
-			if !rule.all || !rule.before(r.Used) || !rule.of(kindLayer) {
+			if enough := left <= rule.keep && rule.keep > 0; enough || !rule.all || !rule.before(r.Used) || !rule.of(kindLayer) {
 				continue
 			}
 			if err := m.cache.Forget(r.Key); err != nil {
@@ -287,10 +287,8 @@ func newPrune(g *globals, use string) *cobra.Command {
 			if rule.until, err = keys.until(); err != nil {
 				return err
 			}
-			if keep != "" {
-				if rule.keep, err = parseBytes("--keep-storage", keep); err != nil {
-					return err
-				}
+			if rule.keep, err = parseKeep(keep); err != nil {
+				return err
 			}
 			if yes, err := g.confirm(force, "caches of builds that no image and no container needs"); err != nil || !yes {
 				return err
@@ -323,8 +321,9 @@ func newPrune(g *globals, use string) *cobra.Command {
 }
 
 // pruneImages removes images that nothing names, or with all those that no
-// container has.
-func (m *machine) pruneImages(ctx context.Context, keys filters, all bool) (lines []string, freed int64, err error) {
+// container has, the oldest first, until no more than keep bytes are left where
+// that is not 0.
+func (m *machine) pruneImages(ctx context.Context, keys filters, all bool, keep int64) (lines []string, freed int64, err error) {
 	listed, err := m.store.List()
 	if err != nil {
 		return nil, 0, err
@@ -337,10 +336,18 @@ func (m *machine) pruneImages(ctx context.Context, keys filters, all bool) (line
 	if err != nil {
 		return nil, 0, err
 	}
+	usage, _, err := m.imageUsage(used)
+	if err != nil {
+		return nil, 0, err
+	}
 	if err := m.letGo(); err != nil {
 		return nil, 0, err
 	}
+	slices.Reverse(listed)
 	for _, l := range listed {
+		if keep > 0 && usage.size-freed <= keep {
+			break
+		}
 		fit, err := m.prunable(ctx, l, keys, until)
 		if err != nil {
 			return lines, freed, err
@@ -397,6 +404,7 @@ func (m *machine) imagesInUse() (map[image.Digest]bool, error) {
 func newImagePrune(g *globals) *cobra.Command {
 	var force, all bool
 	var words []string
+	var keep string
 	cmd := &cobra.Command{
 		Use:     "prune [OPTIONS]",
 		Short:   "Remove images that nothing names",
@@ -413,6 +421,10 @@ func newImagePrune(g *globals) *cobra.Command {
 				}
 				all = !dangling
 			}
+			left, err := parseKeep(keep)
+			if err != nil {
+				return err
+			}
 			what := "all images that nothing names"
 			if all {
 				what = "all images that no container has"
@@ -421,7 +433,7 @@ func newImagePrune(g *globals) *cobra.Command {
 				return err
 			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
-				lines, freed, err := m.pruneImages(ctx, keys, all)
+				lines, freed, err := m.pruneImages(ctx, keys, all, left)
 				g.printPruned("Deleted Images:", lines)
 				fmt.Fprintf(g.out, "Total reclaimed space: %s\n", byteCount(freed))
 				return err
@@ -432,6 +444,7 @@ func newImagePrune(g *globals) *cobra.Command {
 	fl.BoolVarP(&force, "force", "f", false, "do not ask")
 	fl.BoolVarP(&all, "all", "a", false, "remove all images that no container has")
 	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE, label=NAME[=VALUE], label!=NAME[=VALUE]")
+	fl.StringVar(&keep, "keep-storage", "", "leave so much, of what was made last, such as 10gb")
 	return cmd
 }
 
@@ -441,20 +454,32 @@ func (g *globals) printPruned(head string, lines []string) {
 	}
 }
 
+// parseKeep reads the value of --keep-storage. None is 0: nothing has to stay.
+func parseKeep(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	return parseBytes("--keep-storage", text)
+}
+
 // pruneContainers removes the containers that do not run.
-func (m *machine) pruneContainers(until []time.Time) (ids []string, err error) {
+func (m *machine) pruneContainers(ctx context.Context, until []time.Time) (ids []string, freed int64, err error) {
 	all, err := m.containers().List()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for _, c := range all {
 		if c.Status == container.Running || slices.ContainsFunc(until, func(at time.Time) bool { return !c.Config.Created.Before(at) }) {
 			continue
 		}
-		if err := m.containers().Remove(c, container.RemoveOptions{}); err != nil {
-			return ids, err
+		size, err := depot.TreeSize(ctx, m.path("containers", c.ID))
+		if err != nil {
+			return ids, freed, err
 		}
-		ids = append(ids, c.ID)
+		if err := m.containers().Remove(c, container.RemoveOptions{}); err != nil {
+			return ids, freed, err
+		}
+		ids, freed = append(ids, c.ID), freed+size
 	}
-	return ids, nil
+	return ids, freed, nil
 }

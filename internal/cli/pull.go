@@ -82,7 +82,7 @@ func (m *machine) pullNamed(ctx context.Context, ref image.Reference, want image
 		}
 	}
 	for _, ref := range refs {
-		if err := m.pull(ctx, ref, want, f.progress.value); err != nil {
+		if err := m.pull(ctx, ref, want, f); err != nil {
 			return err
 		}
 	}
@@ -95,7 +95,8 @@ func (m *machine) pullNamed(ctx context.Context, ref image.Reference, want image
 }
 
 // pull brings an image whole and says, as docker does, whether it is new.
-func (m *machine) pull(ctx context.Context, ref image.Reference, want image.Platform, mode string) error {
+func (m *machine) pull(ctx context.Context, ref image.Reference, want image.Platform, f *pullFlags) error {
+	mode := f.progress.value
 	before, _, err := m.store.Lookup(ctx, ref, want)
 	if err != nil {
 		return err
@@ -112,7 +113,7 @@ func (m *machine) pull(ctx context.Context, ref image.Reference, want image.Plat
 		}
 		t.say("%s: Pulling from %s", what, ref.Path())
 	}
-	img, err := m.bring(ctx, pull.New(m.store, client, pull.Always, view), ref, want)
+	img, err := m.bring(ctx, pull.New(m.store, client, pull.Always, view), ref, want, f.platform != "")
 	if err = errors.Join(err, view.Close()); err != nil || mode == "quiet" {
 		return err
 	}
@@ -125,9 +126,14 @@ func (m *machine) pull(ctx context.Context, ref image.Reference, want image.Plat
 }
 
 // bring resolves a name, fetches its layers, and unpacks those that
-// come. The name means what it meant before until all are here.
-func (m *machine) bring(ctx context.Context, p *pull.Puller, ref image.Reference, want image.Platform) (pull.Image, error) {
+// come. The name means what it meant before until all are here. With exact, an image
+// that stands alone and is for another platform is refused, as docker does where the
+// platform was asked for.
+func (m *machine) bring(ctx context.Context, p *pull.Puller, ref image.Reference, want image.Platform, exact bool) (pull.Image, error) {
 	img, err := p.Look(ctx, ref, want, metadataVertex(ref))
+	if err == nil && exact {
+		err = checkPlatform(ref.Familiar(), want, img.Record.Platform)
+	}
 	if err != nil {
 		return img, fmt.Errorf("pull %s: %w", ref.Familiar(), err)
 	}
@@ -138,6 +144,14 @@ func (m *machine) bring(ctx context.Context, p *pull.Puller, ref image.Reference
 	}
 	img.Record.Layers = m.sized(img.Record.Layers)
 	return p.Keep(ctx, img)
+}
+
+// checkPlatform returns an error where the image called name is not for a platform.
+func checkPlatform(name string, want, have image.Platform) error {
+	if image.MatchPlatform(want, have) {
+		return nil
+	}
+	return fmt.Errorf("image with reference %s was found but its platform (%s) does not match the specified platform (%s)", name, image.FormatPlatform(have), image.FormatPlatform(want))
 }
 
 // tellPresent says which layers are here already.

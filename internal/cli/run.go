@@ -223,9 +223,13 @@ func (f *runFlags) create(ctx context.Context, m *machine, flags *pflag.FlagSet,
 			return nil, usage("--cidfile: %q is there already", f.cidfile).WithHint("remove it, or name another file")
 		}
 	}
-	rec, run, err := m.obtain(ctx, args[0], want, f.policy())
+	rec, run, err := m.obtain(ctx, args[0], want, f.platform != "", f.policy())
 	if err != nil {
 		return nil, err
+	}
+	if !image.MatchPlatform(want, rec.Platform) {
+		fmt.Fprintf(m.err, "WARNING: The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested\n",
+			image.FormatPlatform(rec.Platform), image.FormatPlatform(want))
 	}
 	tree, err := m.treeOf(ctx, rec.Layers)
 	if err != nil {
@@ -318,8 +322,8 @@ func (f *runFlags) spec(entrypoint bool, args []string) (*container.Spec, error)
 }
 
 // obtain returns an image with all its layers here, pulled if need be, and its
-// config.
-func (m *machine) obtain(ctx context.Context, name string, want image.Platform, policy pull.Policy) (rec store.Record, run image.RunConfig, err error) {
+// config. With exact it is for the platform that is wanted.
+func (m *machine) obtain(ctx context.Context, name string, want image.Platform, exact bool, policy pull.Policy) (rec store.Record, run image.RunConfig, err error) {
 	client, err := m.registry()
 	if err != nil {
 		return rec, run, err
@@ -329,6 +333,12 @@ func (m *machine) obtain(ctx context.Context, name string, want image.Platform, 
 	p := pull.New(m.store, client, policy, view)
 	if policy != pull.Always {
 		found, ferr := m.store.Find(ctx, name, want)
+		if ferr == nil && exact {
+			// It may be there for this platform too, where it came from.
+			if ferr = checkPlatform(name, want, found.Platform); ferr != nil && (policy == pull.Never || found.Name.Manifest == "") {
+				return rec, run, ferr
+			}
+		}
 		if ferr == nil {
 			c, _, err := m.store.Config(ctx, found.ID)
 			if err != nil {
@@ -343,7 +353,7 @@ func (m *machine) obtain(ctx context.Context, name string, want image.Platform, 
 	if err != nil {
 		return rec, run, usage("%v", err)
 	}
-	img, err := m.bring(ctx, p, ref, want)
+	img, err := m.bring(ctx, p, ref, want, exact)
 	if err != nil {
 		return rec, run, err
 	}

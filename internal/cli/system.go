@@ -153,6 +153,7 @@ func (m *machine) containerUsage(ctx context.Context) (usageRow, error) {
 func newSystemPrune(g *globals) *cobra.Command {
 	var force, all bool
 	var words []string
+	var keep string
 	cmd := &cobra.Command{
 		Use:     "prune [OPTIONS]",
 		Short:   "Remove stopped containers, images that nothing names, and caches",
@@ -167,6 +168,10 @@ func newSystemPrune(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			left, err := parseKeep(keep)
+			if err != nil {
+				return err
+			}
 			what := "all stopped containers, all images that nothing names and all caches of builds that no image needs"
 			if all {
 				what = "all stopped containers, all images that no container has and all caches of builds"
@@ -176,18 +181,19 @@ func newSystemPrune(g *globals) *cobra.Command {
 			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
 				var ids []string
+				var stopped int64
 				if len(keys["label"])+len(keys["label!"]) == 0 {
-					if ids, err = m.pruneContainers(until); err != nil {
+					if ids, stopped, err = m.pruneContainers(ctx, until); err != nil {
 						return err
 					}
 				}
 				g.printPruned("Deleted Containers:", ids)
-				lines, freed, err := m.pruneImages(ctx, keys, all)
+				lines, freed, err := m.pruneImages(ctx, keys, all, left)
 				g.printPruned("Deleted Images:", lines)
 				if err != nil {
 					return err
 				}
-				gone, err := m.pruneCaches(ctx, pruneRule{until: until, all: all})
+				gone, err := m.pruneCaches(ctx, pruneRule{until: until, all: all, keep: left})
 				if err != nil {
 					return err
 				}
@@ -196,7 +202,7 @@ func newSystemPrune(g *globals) *cobra.Command {
 					names = append(names, c.name())
 				}
 				g.printPruned("Deleted build cache objects:", names)
-				_, err = fmt.Fprintf(g.out, "Total reclaimed space: %s\n", byteCount(max(freed, total(gone))))
+				_, err = fmt.Fprintf(g.out, "Total reclaimed space: %s\n", byteCount(stopped+max(freed, total(gone))))
 				return err
 			})
 		},
@@ -205,6 +211,7 @@ func newSystemPrune(g *globals) *cobra.Command {
 	fl.BoolVarP(&force, "force", "f", false, "do not ask")
 	fl.BoolVarP(&all, "all", "a", false, "remove all images that no container has")
 	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE; with label=… or label!=… containers stay")
+	fl.StringVar(&keep, "keep-storage", "", "leave so much of the images and of the caches, of what was made and used last, such as 10gb")
 	return cmd
 }
 
