@@ -205,6 +205,9 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	var warnings []parser.Warning
 	plan.Warn = func(w parser.Warning) { warnings = append(warnings, w) }
+	if j, ok := view.(*rawJSON); ok {
+		plan.Warn = func(w parser.Warning) { j.check(input.definition(), w) }
+	}
 	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe, machine: m, contexts: named}
 	options := builder.Options{Recipe: input.recipe, Include: input.include, Ignore: input.ignore, Plan: plan, Resolver: bases}
 	if call.name != "build" {
@@ -227,7 +230,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		done, err = m.deliver(ctx, images, index, indexNotes{annotated(annotations, "index", image.Platform{}), annotated(annotations, "index-descriptor", image.Platform{})}, outputs, view)
 	}
 	err = errors.Join(err, view.Close())
-	if f.progress.value != "quiet" && f.progress.value != "rawjson" {
+	if f.progress.value != "quiet" {
 		warn(g.err, warnings)
 	}
 	if err != nil {
@@ -498,8 +501,7 @@ type input struct {
 
 // show tells progress what was read, as BuildKit does.
 func (in *input) show(sink progress.Sink) {
-	loaded := func(name, part string, f *diag.File) {
-		v := progress.Vertex{ID: name, Name: "[internal] load " + name}
+	loaded := func(v progress.Vertex, part string, f *diag.File) {
 		at := time.Now()
 		sink.Progress(progress.Started{Vertex: v, Time: at})
 		if f != nil {
@@ -507,8 +509,15 @@ func (in *input) show(sink progress.Sink) {
 		}
 		sink.Progress(progress.Finished{Vertex: v, Time: at})
 	}
-	loaded("build definition from "+in.recipe.Name, "transferring dockerfile:", in.recipe)
-	loaded(".dockerignore", "transferring context:", in.ignore)
+	loaded(in.definition(), "transferring dockerfile:", in.recipe)
+	loaded(loading(".dockerignore"), "transferring context:", in.ignore)
+}
+
+// definition is the vertex that has read the recipe.
+func (in *input) definition() progress.Vertex { return loading("build definition from " + in.recipe.Name) }
+
+func loading(what string) progress.Vertex {
+	return progress.Vertex{ID: what, Name: "[internal] load " + what}
 }
 
 // openInput reads the recipe and finds the context in a directory.

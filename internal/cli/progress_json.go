@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"builder/internal/progress"
+	"builder/parser"
 )
 
 // rawJSON writes one JSON object a line, with the field names of BuildKit's
@@ -53,9 +54,19 @@ type jsonLog struct {
 }
 
 type jsonWarning struct {
-	Vertex string `json:"vertex,omitempty"`
-	Level  int    `json:"level"`
-	Short  []byte `json:"short"`
+	Vertex string      `json:"vertex,omitempty"`
+	Level  int         `json:"level"`
+	Short  []byte      `json:"short"`
+	Detail [][]byte    `json:"detail,omitempty"`
+	URL    string      `json:"url,omitempty"`
+	Source *jsonSource `json:"sourceInfo,omitempty"`
+	Range  []lintRange `json:"range,omitempty"`
+}
+
+type jsonSource struct {
+	Name     string `json:"filename"`
+	Data     []byte `json:"data"`
+	Language string `json:"language"`
 }
 
 func newRawJSON(w io.Writer) *rawJSON {
@@ -97,6 +108,19 @@ func (j *rawJSON) Progress(e progress.Event) {
 	}
 	if j.err == nil {
 		j.err = j.enc.Encode(s)
+	}
+}
+
+// check writes what a rule has to say of the recipe that v has read.
+func (j *rawJSON) check(v progress.Vertex, w parser.Warning) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	warning := jsonWarning{Vertex: vertexDigest(v), Level: 1, Short: []byte(w.String()), Detail: [][]byte{[]byte(w.Description)}, URL: w.URL, Range: linesOf(w.Span)}
+	if f := w.Span.File; f != nil {
+		warning.Source = &jsonSource{f.Name, []byte(f.Text), "Dockerfile"}
+	}
+	if j.err == nil {
+		j.err = j.enc.Encode(jsonStatus{Warnings: []jsonWarning{warning}})
 	}
 }
 
