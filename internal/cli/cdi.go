@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"builder/planner"
 )
 
@@ -68,7 +70,8 @@ func readDevices(dirs []string) ([]planner.Device, error) {
 			return nil, err
 		}
 		for _, e := range entries {
-			if filepath.Ext(e.Name()) != ".json" {
+			kind := filepath.Ext(e.Name())
+			if kind != ".json" && kind != ".yaml" {
 				continue
 			}
 			file := filepath.Join(dir, e.Name())
@@ -77,7 +80,13 @@ func readDevices(dirs []string) ([]planner.Device, error) {
 				return nil, err
 			}
 			var spec deviceSpec
-			if err := json.Unmarshal(data, &spec); err != nil {
+			if kind == ".yaml" {
+				data, err = jsonOf(data)
+			}
+			if err == nil {
+				err = json.Unmarshal(data, &spec)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("%s: %w", file, err)
 			}
 			for _, d := range spec.Devices {
@@ -99,6 +108,15 @@ func readDevices(dirs []string) ([]planner.Device, error) {
 	}
 	slices.SortFunc(list, func(a, b planner.Device) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
+}
+
+// jsonOf turns YAML into JSON, so that one set of names reads both.
+func jsonOf(text []byte) ([]byte, error) {
+	var value map[string]any
+	if err := yaml.Unmarshal(text, &value); err != nil {
+		return nil, err
+	}
+	return json.Marshal(value)
 }
 
 // add adds to a device what a specification says.
