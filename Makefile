@@ -2,7 +2,7 @@
 
 export CGO_ENABLED = 0
 BIN   := bin/builder
-TOOLS := busybox-static debootstrap skopeo umoci buildah crun runc docker-registry uidmap xz-utils zstd bzip2 attr libcap2-bin strace python3 procps bsdutils git iproute2 qemu-user-static
+TOOLS := busybox-static debootstrap skopeo umoci buildah crun runc docker-registry uidmap xz-utils zstd bzip2 attr libcap2-bin strace python3 procps bsdutils git iproute2 openssh-client qemu-user-static
 CHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # State of tests and benchmarks: memory where there is some, since deleting many files on disk is slow.
 SCRATCH := $(shell if [ -w /dev/shm ]; then echo /dev/shm/builder-$$(id -u); else echo $${TMPDIR:-/tmp}/builder-$$(id -u); fi)
