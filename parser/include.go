@@ -88,7 +88,7 @@ func (r *reader) decide(recipe *Recipe) {
 // open reads the file of an INCLUDE.
 func (r *reader) open(name string, span diag.Span) (*diag.File, *diag.Error) {
 	if r.included.open == nil {
-		return nil, diag.Errorf(span, "nothing can be included here").WithHint("INCLUDE reads files beside a recipe that lies in a directory")
+		return nil, diag.Errorf(span, "nothing can be included here").WithHint("INCLUDE reads files beside the recipe, in its context; this one came alone")
 	}
 	if r.included.count++; r.included.count > maxIncludes {
 		return nil, diag.Errorf(span, "more than %d files are included", maxIncludes)

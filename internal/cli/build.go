@@ -514,7 +514,9 @@ func (in *input) show(sink progress.Sink) {
 }
 
 // definition is the vertex that has read the recipe.
-func (in *input) definition() progress.Vertex { return loading("build definition from " + in.recipe.Name) }
+func (in *input) definition() progress.Vertex {
+	return loading("build definition from " + in.recipe.Name)
+}
 
 func loading(what string) progress.Vertex {
 	return progress.Vertex{ID: what, Name: "[internal] load " + what}
@@ -539,11 +541,9 @@ func openInput(g *globals, file, contextArg string) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	includer, err := newIncluder(in.recipe, in.dir, path)
-	if err != nil {
+	if err := in.includes(path); err != nil {
 		return nil, err
 	}
-	in.include = includer.open
 	return in, in.readIgnore(file)
 }
 

@@ -20,6 +20,7 @@ const maxIncluded = 1 << 20
 // beside a recipe that lies elsewhere. No path and no link leads out of there.
 type includer struct {
 	dir   string
+	shown string                // what messages call it
 	at    map[*diag.File]string // the path of each file in dir
 	files map[string]*diag.File
 }
@@ -27,7 +28,7 @@ type includer struct {
 // newIncluder returns what reads for a recipe at the path name, or for one from
 // standard input where name is empty; that one is taken to be in the context.
 func newIncluder(recipe *diag.File, dir, name string) (*includer, error) {
-	i := &includer{dir: dir, at: map[*diag.File]string{}, files: map[string]*diag.File{}}
+	i := &includer{dir: dir, shown: dir, at: map[*diag.File]string{}, files: map[string]*diag.File{}}
 	within := "Dockerfile"
 	if name != "" {
 		root, err := filepath.Abs(dir)
@@ -40,10 +41,25 @@ func newIncluder(recipe *diag.File, dir, name string) (*includer, error) {
 		}
 		if within, err = filepath.Rel(root, file); err != nil || within == ".." || strings.HasPrefix(within, "../") {
 			i.dir, within = filepath.Dir(name), filepath.Base(name)
+			i.shown = i.dir
 		}
 	}
 	i.at[recipe], i.files[within] = within, recipe
 	return i, nil
+}
+
+// includes lets the recipe, which is at the path name, include files. One from
+// standard input, whose name is empty, is taken to be in the context.
+func (in *input) includes(name string) error {
+	i, err := newIncluder(in.recipe, in.dir, name)
+	if err != nil {
+		return err
+	}
+	if in.archive != nil {
+		i.shown = "the build context"
+	}
+	in.include = i.open
+	return nil
 }
 
 // open implements [parser.Include].
@@ -53,7 +69,7 @@ func (i *includer) open(from *diag.File, name string) (*diag.File, error) {
 	}
 	within := path.Join(path.Dir(i.at[from]), name)
 	if !filepath.IsLocal(within) {
-		return nil, fmt.Errorf("%q is not in %s", name, i.dir)
+		return nil, fmt.Errorf("%q is not in %s", name, i.shown)
 	}
 	if f, ok := i.files[within]; ok {
 		return f, nil

@@ -101,14 +101,17 @@ func (m *machine) openElsewhere(ctx context.Context, f *buildFlags, contextArg s
 		return nil, err
 	}
 	switch {
+	case recipe != nil && f.file == "-":
+		in.recipe = recipe
+		return in, in.includes("")
 	case recipe != nil:
 		in.recipe = recipe
 	case in.recipe != nil && f.file != "":
 		return nil, usage("the context %q is a Dockerfile, and -f names another", planner.Redact(contextArg))
 	case in.recipe == nil:
-		in.recipe, err = recipeIn(in.dir, cmp.Or(f.file, "Dockerfile"))
+		return in, in.readRecipe(cmp.Or(f.file, "Dockerfile"))
 	}
-	return in, err
+	return in, nil
 }
 
 // fromGit makes a checkout the context.

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,25 +40,22 @@ func (m *machine) openStdin(ctx context.Context, stdin io.Reader, file string, r
 	if err := m.openTar(ctx, in, r); err != nil || recipe != nil {
 		return in, err
 	}
-	if file == "" {
-		file = "Dockerfile"
-	}
-	in.recipe, err = recipeIn(in.dir, file)
-	return in, err
+	return in, in.readRecipe(cmp.Or(file, "Dockerfile"))
 }
 
-// recipeIn reads a recipe out of a directory that a stranger filled.
-func recipeIn(dir, file string) (recipe *diag.File, err error) {
-	root, err := rootfs.Open(dir)
+// readRecipe reads the recipe out of a context that a stranger filled.
+func (in *input) readRecipe(file string) (err error) {
+	root, err := rootfs.Open(in.dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	data, err := root.ReadFile(file, maxRecipe)
 	if err != nil {
-		return nil, usage("the Dockerfile %q of the build context cannot be read: %v", file, unwrapPath(err)).WithHint("name it with -f")
+		return usage("the Dockerfile %q of the build context cannot be read: %v", file, unwrapPath(err)).WithHint("name it with -f")
 	}
-	return &diag.File{Name: filepath.Base(file), Text: string(data)}, nil
+	in.recipe = &diag.File{Name: filepath.Base(file), Text: string(data)}
+	return in.includes(filepath.Join(in.dir, file))
 }
 
 // isArchive tells a tar, compressed or not, from text.
