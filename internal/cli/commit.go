@@ -144,7 +144,7 @@ func (m *machine) commitLayer(ctx context.Context, c *container.Container, confi
 		foreign++
 	}
 	err = m.containers().Look(ctx, c, func(active snapshot.Active) error {
-		ix, err := m.depot.Scan(ctx, chain, foreign, active, nil)
+		ix, err := m.changes(ctx, chain, foreign, active)
 		if err != nil {
 			return err
 		}
