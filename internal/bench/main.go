@@ -65,7 +65,7 @@ func parse() (s settings, err error) {
 	flag.IntVar(&s.memRuns, "memory-runs", 3, "runs in each case with the memory watched")
 	flag.IntVar(&s.files, "files", 50_000, "files in the large context")
 	flag.BoolVar(&s.peers, "peers", true, "measure BuildKit and buildah too")
-	flag.BoolVar(&s.transfer, "transfer", false, "measure pulls, pushes and lists instead of builds, beside skopeo with umoci, and buildah")
+	flag.BoolVar(&s.transfer, "transfer", false, "measure pulls, pushes and lists instead of builds, beside skopeo with umoci, buildah, and docker where it is installed")
 	match := flag.String("run", "", "only the cases whose title matches this regular expression")
 	flag.Parse()
 	switch {

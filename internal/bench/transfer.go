@@ -33,8 +33,9 @@ type mover struct {
 type transfers struct {
 	place
 	settings
-	image string // the name of the image in the registry
-	text  strings.Builder
+	image  string // the name of the image in the registry
+	docker *docker
+	text   strings.Builder
 }
 
 // measureTransfers measures pulls, pushes and lists, and prints the report.
@@ -48,6 +49,12 @@ func measureTransfers(ctx context.Context, s settings, dir string) (err error) {
 	t.image = host + "/big:1"
 	if err := t.makeImage(ctx); err != nil {
 		return err
+	}
+	if _, err := exec.LookPath("dockerd"); err == nil && t.peers {
+		if t.docker, err = startDocker(ctx, t.root("docker")); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, t.docker.stop()) }()
 	}
 	fmt.Fprintf(&t.text, "%s. Wall time in ms: median (least) of %d runs of builder and %d of the others, in turns; × is a median over builder's.\n\n", machine(ctx, s.fs), s.runs, s.peerRuns)
 	for _, measure := range []func(context.Context) error{t.pulls, t.pushes, t.lists} {
@@ -167,6 +174,11 @@ func (t *transfers) movers() []mover {
 		return errors.Join(os.RemoveAll(t.root("skopeo")), os.MkdirAll(t.root("skopeo"), 0o755))
 	}, func() *exec.Cmd { return exec.Command("sh", "-c", script, "sh", t.image, t.root("skopeo")) }})
 	storage := []string{"--root", t.root("buildah"), "--runroot", t.root("buildah.run"), "--storage-driver", "overlay"}
+	if t.docker != nil {
+		all = append(all, mover{t.docker.name + " pull", func(ctx context.Context) error {
+			return t.run(ctx, t.docker.command("system", "prune", "--all", "--force"))
+		}, func() *exec.Cmd { return t.docker.command("pull", "-q", t.image) }})
+	}
 	return append(all, mover{"buildah pull (overlay)", func(ctx context.Context) error {
 		rmi := exec.Command("buildah", append(slices.Clone(storage), "rmi", "--all", "--force")...)
 		return t.run(ctx, rmi)
