@@ -19,6 +19,9 @@ type Device struct {
 	Env   []string
 	Nodes []DeviceNode
 	Binds []DeviceBind
+	// AutoAllow says that recipes may have it without being allowed to: whoever owns
+	// the machine says so.
+	AutoAllow bool
 	// Refused says why steps cannot have it; empty where they can.
 	Refused string
 }
@@ -43,7 +46,7 @@ func (p *plan) devices(r *parser.Run) ([]Device, error) {
 		found := p.findDevices(d.Name)
 		at := r.FindFlag("--device", d.Name)
 		if len(found) == 0 && d.Required {
-			return nil, diag.Errorf(at, "required device %q is not registered", d.Name).WithHint("its specification is looked for in /etc/cdi and /var/run/cdi, as JSON")
+			return nil, diag.Errorf(at, "required device %q is not registered", d.Name).WithHint("its specification is looked for in /etc/cdi and /var/run/cdi")
 		}
 		for _, f := range found {
 			switch {
@@ -83,9 +86,9 @@ func (p *plan) findDevices(name string) []Device {
 	return found
 }
 
-// allowed reports whether the command line lets recipes have a device.
+// allowed reports whether the command line, or the machine, lets recipes have a device.
 func (p *plan) allowed(d Device) bool {
-	return p.Allow.AllDevices || slices.ContainsFunc(p.Allow.Devices, func(name string) bool {
+	return p.Allow.AllDevices || d.AutoAllow || slices.ContainsFunc(p.Allow.Devices, func(name string) bool {
 		return slices.ContainsFunc(p.findDevices(name), func(a Device) bool { return a.Name == d.Name })
 	})
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -19,6 +21,12 @@ import (
 // deviceDirs are where specifications of devices lie; one of a later directory outranks
 // one of the same name before.
 func deviceDirs() []string { return []string{"/etc/cdi", "/var/run/cdi"} }
+
+// Annotations that BuildKit reads, of a specification or of one device.
+const (
+	deviceClass     = "org.mobyproject.buildkit.device.class"
+	deviceAutoAllow = "org.mobyproject.buildkit.device.autoallow"
+)
 
 // maxDeviceSpec is how long a specification may be.
 const maxDeviceSpec = 1 << 20
@@ -91,9 +99,12 @@ func readDevices(dirs []string) ([]planner.Device, error) {
 			}
 			for _, d := range spec.Devices {
 				name := spec.Kind + "=" + d.Name
-				device := planner.Device{Name: name, Class: spec.Annotations["org.mobyproject.buildkit.device.class"]}
-				if class := d.Annotations["org.mobyproject.buildkit.device.class"]; class != "" {
-					device.Class = class
+				device := planner.Device{Name: name}
+				for _, annotations := range []map[string]string{spec.Annotations, d.Annotations} {
+					device.Class = cmp.Or(annotations[deviceClass], device.Class)
+					if auto, err := strconv.ParseBool(annotations[deviceAutoAllow]); err == nil {
+						device.AutoAllow = auto
+					}
 				}
 				for _, edits := range []deviceEdits{spec.Edits, d.Edits} {
 					edits.add(&device)
