@@ -41,6 +41,9 @@ func (p *parts) selections(ops []planner.Copy, chosen []*selected) {
 		if i > 0 {
 			p.add("unpack", strconv.FormatBool(ops[i].Unpack))
 			p.add("context", strconv.FormatBool(ops[i].Context))
+			if ops[i].Literal {
+				p.add("literal", "true")
+			}
 		}
 	}
 }
@@ -161,6 +164,9 @@ func copyParts(op planner.Copy, root []image.ContentDigest, from func(*parts)) c
 	}
 	if op.Link {
 		p.add("link", "true")
+	}
+	if op.Literal {
+		p.add("literal", "true") // a directory is copied as such
 	}
 	from(&p)
 	return cache.Parts(p)

@@ -298,6 +298,8 @@ func TestSelectionDigest(t *testing.T) {
 	chowned, chmodded := all, all
 	chowned.Chown = "1"
 	chmodded.Chmod = "600"
+	within := planner.Copy{Sources: []string{"/"}, Dest: "/x/", Chmod: "600", Include: []string{"d/f"}}
+	as := planner.Copy{Sources: []string{"d"}, Dest: "/x/", Literal: true}
 	for _, tt := range []struct {
 		name    string
 		op      planner.Copy
@@ -315,6 +317,8 @@ func TestSelectionDigest(t *testing.T) {
 		{"empty directory", all, [2]string{"d/e/", ""}, true},
 		{"name", all, [2]string{"d/f =1", "d/g =1"}, true},
 		{"the matched directory's own metadata", all, [2]string{"d/ 700 1:1", "d/ 755 2:2"}, false},
+		{"metadata of a directory on the way under --chmod", within, [2]string{"d/ 700", "d/ 755"}, true},
+		{"the mode of a directory that is copied as such", as, [2]string{"d/ 700", "d/ 755"}, true},
 		{"what is not selected", all, [2]string{"g == f", "g == f\nh =1"}, false},
 		{"hard links between sources", all, [2]string{"g == f", "g =2"}, false},
 		{"hard links within one", planner.Copy{Sources: []string{"/"}, Dest: "/x/"}, [2]string{"g == f", "g =2"}, true},

@@ -45,16 +45,22 @@ func (s *Selection) writeMatch(w *fieldWriter, m match, flush func()) {
 		return
 	}
 	w.text("directory")
-	if s.shown {
+	switch {
+	case s.shown:
 		s.writeEntry(w, first, groups, 0)
+	case s.op.Literal && s.modes:
+		w.number(uint64(first.Mode)) // of a directory that is made for it
 	}
-	// A directory is copied into one that is made for it, or that is there: its
-	// own metadata stays behind.
+	// Otherwise a directory is copied into one that is made for it, or that is
+	// there: its own metadata stays behind.
 	for i := m.start + 1; i < m.end; i++ {
 		e := &s.entries[i]
 		w.text(below(first.Path, e.Path))
 		if s.passes(i) {
 			w.number(1 << 16) // no type has this number
+			if !s.modes {
+				w.number(uint64(e.Mode)) // a directory that is there gets it, whatever --chmod says
+			}
 		}
 		s.writeEntry(w, e, groups, i-m.start)
 		if len(w.buf) > 1<<16-1<<12 {
