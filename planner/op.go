@@ -132,6 +132,10 @@ func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, text string, err error
 		return op, "", err
 	}
 	for _, f := range c.Files {
+		if name := path.Join("/", f.Name); name == "/" || path.Dir(name) != "/" {
+			return op, "", diag.Errorf(c.Find("<<"+f.Name), "heredoc %q: the name is none of a file in the destination", f.Name).
+				WithHint("write directories into the destination: COPY <<NAME /DIRECTORY/")
+		}
 		data := f.Data
 		if f.Expand {
 			if data, err = p.raw(data, s.env, &c.Place); err != nil {
@@ -141,7 +145,8 @@ func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, text string, err error
 		op.Files = append(op.Files, File{Name: f.Name, Data: []byte(data)})
 	}
 	if op.Chmod != "" && !validMode(op.Chmod) {
-		return op, "", diag.Errorf(c.FindFlag("--chmod", c.Chmod), "invalid chmod parameter: '%s'. it should be octal string and between 0 and 07777", op.Chmod)
+		return op, "", diag.Errorf(c.FindFlag("--chmod", c.Chmod), "invalid chmod parameter: '%s'. it should be octal string and between 0 and 07777", op.Chmod).
+			WithHint("or changes to the mode of the source, as in u=rwX,go=rX")
 	}
 	if c.Link && named(op.Chown) {
 		return op, "", diag.Errorf(c.FindFlag("--chown", c.Chown), "--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", op.Chown)

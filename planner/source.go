@@ -51,7 +51,7 @@ func validMode(text string) bool {
 // up: that is no number, and not root.
 func named(owner string) bool {
 	for part := range strings.SplitSeq(owner, ":") {
-		if _, err := strconv.ParseUint(part, 10, 31); err != nil && part != "" && part != "root" {
+		if _, err := strconv.ParseInt(part, 10, 32); err != nil && part != "" && part != "root" {
 			return true
 		}
 	}

@@ -122,7 +122,7 @@ func inline(f planner.File) (*Selection, match) {
 	}
 	e := layer.Entry{Path: f.Name, Type: layer.File, Mode: mode, Size: int64(len(f.Data)), Digest: sha256.Sum256(f.Data)}
 	s := &Selection{entries: []layer.Entry{e}, heredoc: f.Data}
-	return s, match{name: path.Base("/" + f.Name), end: 1}
+	return s, match{name: path.Base(rooted(f.Name)), end: 1}
 }
 
 // copyMatch copies one match to the destination, which may have to be made, be

@@ -18,7 +18,7 @@ import (
 type filter struct {
 	include *patternmatcher.PatternMatcher // nil is everything
 	exclude *patternmatcher.PatternMatcher // nil is nothing
-	pattern []string                       // the components of include
+	pattern []string                       // the components of include, if one can be looked at alone
 	exact   bool                           // include is a path: it has to be there
 	found   bool
 }
@@ -40,7 +40,11 @@ func newFilter(op planner.Copy, i int) (*filter, error) {
 		if f.include, err = patternmatcher.New([]string{pattern}); err != nil {
 			return nil, fmt.Errorf("invalid source %q: %w", pattern, err)
 		}
-		f.pattern = strings.Split(pattern, "/")
+		// As the matcher reads it. It takes some characters as a regular expression
+		// does: then components alone say nothing.
+		if clean := path.Clean(strings.TrimSpace(pattern)); !strings.ContainsAny(clean, `[]\|()+{}^$`) {
+			f.pattern = strings.Split(clean, "/")
+		}
 		f.exact = !hasWildcard(pattern) && !hasWildcard(op.Sources[i])
 	}
 	return &f, nil
@@ -79,7 +83,7 @@ func (f *filter) enters(rel string, excluded bool) bool {
 	if excluded && !f.exclude.Exclusions() {
 		return false
 	}
-	if f.include == nil || f.include.Exclusions() {
+	if f.include == nil || f.include.Exclusions() || f.pattern == nil {
 		return true
 	}
 	for i, name := range strings.Split(rel, "/") {
@@ -87,7 +91,7 @@ func (f *filter) enters(rel string, excluded bool) bool {
 			return excluded // what is in it was chosen, and is again by an exception
 		}
 		part := f.pattern[i]
-		if part == "**" || strings.ContainsAny(part, `[\`) || strings.Contains(part, "**") {
+		if strings.Contains(part, "**") {
 			return true
 		}
 		if ok, err := filepath.Match(part, name); err == nil && !ok {

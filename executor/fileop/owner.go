@@ -37,7 +37,7 @@ func findOwner(ctx context.Context, spec string, dst Tree) (*owner, error) {
 		err := findName(ctx, dst, "etc/passwd", func(r io.Reader) error {
 			users, err := user.ParsePasswdFilter(r, func(u user.User) bool { return u.Name == name })
 			if len(users) > 0 {
-				own.uid, own.gid = users[0].Uid, users[0].Gid
+				own.uid, own.gid = validID(users[0].Uid), validID(users[0].Gid)
 			}
 			return err
 		})
@@ -51,7 +51,7 @@ func findOwner(ctx context.Context, spec string, dst Tree) (*owner, error) {
 		err := findName(ctx, dst, "etc/group", func(r io.Reader) error {
 			groups, err := user.ParseGroupFilter(r, func(g user.Group) bool { return g.Name == group })
 			if len(groups) > 0 {
-				own.gid = groups[0].Gid
+				own.gid = validID(groups[0].Gid)
 			}
 			return err
 		})

@@ -43,6 +43,16 @@ func resolve(lookup func(string) (layer.Entry, bool), name string) (string, erro
 	return done, nil
 }
 
+// isLink reports whether what p names, behind the links on the way to it, is a link.
+func isLink(src layer.View, p string) bool {
+	dir, err := resolve(src.Lookup, parent(p))
+	if err != nil {
+		return false
+	}
+	e, ok := src.Lookup(join(dir, path.Base("/"+p)))
+	return ok && e.Type == layer.Symlink
+}
+
 // target returns where a link in the directory dir points, from the root.
 func target(dir, link string) string {
 	if path.IsAbs(link) {

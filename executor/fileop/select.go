@@ -149,7 +149,7 @@ func (s *Selection) add(src layer.View, p string, chosen *filter) error {
 	if !ok {
 		return &NotFoundError{Path: "/" + p}
 	}
-	if link, ok := src.Lookup(p); ok && link.Type == layer.Symlink && chosen != nil && chosen.exact {
+	if chosen != nil && chosen.exact && isLink(src, p) {
 		return nil // nothing is found in a link: BuildKit does not follow it here
 	}
 	m := match{name: path.Base("/" + p), start: len(s.entries)}
