@@ -152,8 +152,7 @@ func (u *unpacker) member(h *tar.Header) error {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
-	u.dress(n, h)
-	return nil
+	return u.dress(n, h)
 }
 
 // self is a member for the destination itself: "." says nothing about it.
@@ -164,8 +163,7 @@ func (u *unpacker) self(h *tar.Header, name string) error {
 	case h.Typeflag != tar.TypeDir:
 		return &fs.PathError{Op: "unpack", Path: h.Name, Err: syscall.EISDIR}
 	}
-	u.dress(u.top, h)
-	return nil
+	return u.dress(u.top, h)
 }
 
 func checkName(p string) error {
@@ -213,6 +211,9 @@ func (u *unpacker) create(h *tar.Header, dir *node, base string) (*node, error) 
 		e.Type, e.Size, e.Digest = layer.File, at.size, digest
 		return u.tree.put(dir, base, e, at), err
 	case tar.TypeSymlink:
+		if h.Linkname == "" {
+			return nil, &fs.PathError{Op: "symlink", Path: "/" + join(dir.path, base), Err: syscall.ENOENT}
+		}
 		e.Type, e.Link, e.Mode = layer.Symlink, h.Linkname, 0o777
 	case tar.TypeChar, tar.TypeBlock:
 		e.Type, e.Major, e.Minor = layer.Char, uint32(h.Devmajor), uint32(h.Devminor)
@@ -265,19 +266,22 @@ func (u *unpacker) link(h *tar.Header, dir *node, base string) (*node, error) {
 	for _, n := range made.names.nodes {
 		// Giving a file to somebody takes its capabilities away.
 		n.entry.Xattrs = slices.DeleteFunc(slices.Clone(n.entry.Xattrs), func(x layer.Xattr) bool {
-			return x.Name == "security.capability"
+			return x.Name == capability
 		})
 	}
 	return made, nil
 }
 
 // dress gives n, under all its names, the owner, mode and attributes of h.
-func (u *unpacker) dress(n *node, h *tar.Header) {
+func (u *unpacker) dress(n *node, h *tar.Header) error {
 	own := owner{uid: validID(h.Uid), gid: validID(h.Gid)}
 	if u.own != nil {
 		own = *u.own
 	}
-	xattrs := headerXattrs(h)
+	xattrs, err := headerXattrs(h)
+	if err != nil {
+		return err
+	}
 	all := []*node{n}
 	if n.names != nil {
 		all = n.names.nodes
@@ -292,6 +296,7 @@ func (u *unpacker) dress(n *node, h *tar.Header) {
 			setXattrs(&n.entry, xattrs)
 		}
 	}
+	return nil
 }
 
 // validID is what chown(2) makes of an id. -1 leaves root in place.
@@ -302,12 +307,29 @@ func validID(id int) int {
 	return 0
 }
 
-func headerXattrs(h *tar.Header) []layer.Xattr {
+func headerXattrs(h *tar.Header) ([]layer.Xattr, error) {
 	var list []layer.Xattr
 	for key, value := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok && layer.KeepXattr(name) {
-			list = append(list, layer.Xattr{Name: name, Value: value})
+		name, ok := strings.CutPrefix(key, "SCHILY.xattr.")
+		if !ok || !layer.KeepXattr(name) {
+			continue
 		}
+		if name == capability && !validCapability(value) {
+			return nil, &fs.PathError{Op: "setxattr " + name, Path: h.Name, Err: syscall.EINVAL}
+		}
+		list = append(list, layer.Xattr{Name: name, Value: value})
 	}
-	return list
+	return list, nil
+}
+
+const capability = "security.capability"
+
+// validCapability reports whether the kernel takes the value: one word with
+// revision 2 or 3 and the effective bit, and as many more as that revision has
+// (capabilities(7)). A layer with another value could not be unpacked.
+func validCapability(value string) bool {
+	if len(value) < 4 || value[0]&^1 != 0 || value[1] != 0 || value[2] != 0 {
+		return false
+	}
+	return value[3] == 2 && len(value) == 20 || value[3] == 3 && len(value) == 24
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -571,7 +572,7 @@ func (in *input) readIgnore(file string) error {
 	}
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.EISDIR) {
 			continue
 		}
 		if err != nil {
