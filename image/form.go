@@ -15,6 +15,8 @@ type Form struct {
 	Compression Compression
 	// Level is the compressor's own; 0 is the default.
 	Level int
+	// Force packs layers anew that came packed otherwise.
+	Force bool
 }
 
 // MediaTypes is one of the two vocabularies for the parts of an image.
@@ -143,13 +145,14 @@ func LayerCompression(mediaType string) (c Compression, ok bool) {
 // Received returns the descriptor under which a layer's blob goes into an image
 // of this form as it was received, and false where it has to be packed anew:
 // where the form's tars are not compressed, or where docker's vocabulary has no
-// word for the blob's compression.
+// word for the blob's compression, and where the form is forced upon one that is
+// packed otherwise.
 func (f Form) Received(l Layer) (Descriptor, bool) {
 	if l.Blob == nil {
 		return Descriptor{}, false
 	}
 	c, ok := LayerCompression(l.Blob.MediaType)
-	if !ok || f.Compression == Uncompressed && c != Uncompressed || f.Types == Docker && c == Zstd && f.Compression != Zstd {
+	if !ok || (f.Force || f.Compression == Uncompressed) && c != f.Compression || f.Types == Docker && c == Zstd && f.Compression != Zstd {
 		return Descriptor{}, false
 	}
 	return Descriptor{MediaType: f.Types.Layer(c), Digest: l.Blob.Digest, Size: l.Blob.Size}, true

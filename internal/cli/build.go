@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -99,7 +100,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVar(&f.metadataFile, "metadata-file", "", "write the digests of the result to this file, as JSON")
 	fl.IntVar(&f.jobs, "jobs", max(4, runtime.NumCPU()), "how many steps run at the same time")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default (one of their own), host or none")
-	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure, device[=NAME]")
+	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure, device[=NAME]; buildx.local.delete for an output with mode=delete")
 	f.limits.add(fl)
 	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP or NAME:host-gateway")
 	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm in RUN steps, such as 128m")
@@ -137,6 +138,11 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err := checkAnnotations(annotations, withBuildPlatform(plan, platforms), index, outputs); err != nil {
 		return err
 	}
+	for _, o := range outputs {
+		if err := checkAnnotations(o.annotations, withBuildPlatform(plan, platforms), index, []output{o}); err != nil {
+			return err
+		}
+	}
 	plan.Platform, plan.ShowPlatform = platforms[0], len(platforms) > 1
 	named, err := parseContexts(f.contexts)
 	if err != nil {
@@ -151,7 +157,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
-	epoch, err := f.epoch()
+	epoch, err := f.epoch(outputs)
 	if err != nil {
 		return err
 	}
@@ -267,7 +273,16 @@ func (f *buildFlags) parseOutputs() ([]output, error) {
 	if len(outputs) == 0 || f.load {
 		outputs = append(outputs, output{kind: "store", form: form{compression: "gzip"}})
 	}
-	for _, o := range outputs {
+	for i, o := range outputs {
+		if o.kind == "registry" && slices.Contains(o.keys, "store") && !o.unkept {
+			outputs[i].kind, outputs[i].push = "store", true
+		}
+		if o.files.remove && !slices.Contains(f.allow, allowDelete) {
+			return nil, usage("--output: mode=delete removes what is in %q besides", o.dest).WithHint("allow it with --allow %s", allowDelete)
+		}
+		if tag := slices.IndexFunc(f.tags, func(tag string) bool { return !tagless(tag) }); o.named.byDigest && tag >= 0 {
+			return nil, usage("--output: can't push tagged ref %s by digest", f.tags[tag]).WithHint("leave the tag out")
+		}
 		if (o.kind == "registry" || o.push) && len(f.tags) == 0 && len(o.names) == 0 {
 			return nil, usage("nothing says what the pushed image is called").WithHint("add -t registry.example.com/name:tag")
 		}
@@ -409,7 +424,17 @@ func (f *buildFlags) platforms(args map[string]string) (list []image.Platform, i
 
 // epoch is SOURCE_DATE_EPOCH of the environment; as a build argument it reaches
 // the plan, which outranks it.
-func (f *buildFlags) epoch() (*int64, error) {
+func (f *buildFlags) epoch(outputs []output) (*int64, error) {
+	var own *int64
+	for _, o := range outputs {
+		if own != nil && o.epoch != nil && *own != *o.epoch {
+			return nil, usage("--output: the outputs want two times: source-date-epoch=%d and %d", *own, *o.epoch)
+		}
+		own = cmp.Or(own, o.epoch)
+	}
+	if own != nil {
+		return own, nil
+	}
 	for _, arg := range f.buildArgs {
 		if strings.HasPrefix(arg, "SOURCE_DATE_EPOCH=") {
 			return nil, nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"builder/image"
@@ -53,10 +54,10 @@ func (m *machine) deliver(ctx context.Context, images []made, index bool, notes 
 		sink.Progress(progress.Started{Vertex: v, Time: time.Now()})
 		var d delivered
 		var err error
-		if index {
-			d, err = m.exportIndex(ctx, images, notes, o, v, sink)
+		if these, more := o.annotated(images, notes); index {
+			d, err = m.exportIndex(ctx, these, more, o, v, sink)
 		} else {
-			d, err = m.export(ctx, images[0], o, v, sink)
+			d, err = m.export(ctx, these[0], o, v, sink)
 		}
 		sink.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()})
 		if err != nil {
@@ -65,6 +66,23 @@ func (m *machine) deliver(ctx context.Context, images []made, index bool, notes 
 		done = append(done, d)
 	}
 	return done, nil
+}
+
+// annotated adds an output's own annotations.
+func (o output) annotated(images []made, notes indexNotes) ([]made, indexNotes) {
+	if len(o.annotations) == 0 {
+		return images, notes
+	}
+	images = slices.Clone(images)
+	for i := range images {
+		img := *images[i].Image
+		img.Annotations = withAnnotations(img.Annotations, annotated(o.annotations, "manifest", images[i].platform))
+		images[i].Image = &img
+		images[i].descriptor = withAnnotations(images[i].descriptor, annotated(o.annotations, "manifest-descriptor", images[i].platform))
+	}
+	notes.index = withAnnotations(notes.index, annotated(o.annotations, "index", image.Platform{}))
+	notes.descriptor = withAnnotations(notes.descriptor, annotated(o.annotations, "index-descriptor", image.Platform{}))
+	return images, notes
 }
 
 // title is how progress names an output.
@@ -89,21 +107,37 @@ func (m *machine) export(ctx context.Context, img made, o output, v progress.Ver
 	img.tags = tags
 	switch o.kind {
 	case "store":
-		if err := m.keep(ctx, img); err != nil || !o.push {
-			return delivered{}, err
+		if !o.unkept {
+			if err := m.keep(ctx, img, o); err != nil {
+				return delivered{}, err
+			}
+		}
+		if !o.push {
+			return delivered{}, nil
 		}
 		return m.send(ctx, img, o, v, sink)
 	case "registry":
 		return m.send(ctx, img, o, v, sink)
 	case "oci", "docker":
 		if o.kind == "docker" && o.dest == "" {
-			return delivered{}, m.keep(ctx, img)
+			return delivered{}, m.keep(ctx, img, o)
 		}
 		return m.archive(ctx, img, o)
+	default:
+		return m.exportFiles(ctx, []made{img}, o, false)
+	}
+}
+
+// exportFiles brings the files of images to an output, or none to one that wants
+// nothing but what the cache has.
+func (m *machine) exportFiles(ctx context.Context, images []made, o output, index bool) (delivered, error) {
+	switch o.kind {
 	case "tar":
-		return delivered{stdout: o.dest == "-"}, m.writeFile(o.dest, func(w io.Writer) error { return m.writeTree(ctx, img, w) })
+		return delivered{stdout: o.dest == "-"}, m.writeFile(o.dest, func(w io.Writer) error { return m.writeTrees(ctx, images, o, index, w) })
 	case "local":
-		return delivered{}, m.writeLocal(ctx, img, o.dest)
+		return delivered{}, m.writeLocal(ctx, images, o, index)
+	case "cacheonly":
+		return delivered{}, nil
 	default:
 		return delivered{}, fmt.Errorf("type %s is not known", o.kind)
 	}
@@ -116,9 +150,17 @@ func (o output) tags(given []image.Reference) ([]image.Reference, error) {
 }
 
 // keep records an image in the store and gives it its names.
-func (m *machine) keep(ctx context.Context, img made) error {
+func (m *machine) keep(ctx context.Context, img made, o output) error {
 	rec, err := m.store.Add(ctx, store.Record{Layers: m.sized(img.Layers), Annotations: img.Annotations, Origin: store.FromRecipe, Made: time.Now()}, img.config)
 	if err != nil {
+		return err
+	}
+	if o.unpack {
+		if _, err := m.treeOf(ctx, img.Layers); err != nil {
+			return err
+		}
+	}
+	if err := m.tagDangling(ctx, rec, img.tags, o); err != nil || o.named.byDigest {
 		return err
 	}
 	return m.tag(ctx, rec, img.tags)
@@ -133,11 +175,40 @@ func (m *machine) tag(ctx context.Context, rec store.Record, tags []image.Refere
 	return nil
 }
 
+// tagDangling gives an image that may have no name one of a prefix and its ID.
+func (m *machine) tagDangling(ctx context.Context, rec store.Record, tags []image.Reference, o output) error {
+	if o.named.prefix == "" || o.named.unnamed && len(tags) > 0 {
+		return nil
+	}
+	ref, err := image.ParseReference(o.named.prefix)
+	if err != nil {
+		return err
+	}
+	if ref, err = ref.WithOnlyDigest(rec.ID); err != nil {
+		return err
+	}
+	_, err = m.store.Tag(ctx, store.Name{Reference: ref, ID: rec.ID, Platform: rec.Platform})
+	return err
+}
+
+// tagCanonical gives an image that was pushed the name with its digest.
+func (m *machine) tagCanonical(ctx context.Context, n store.Name, digest image.Digest, o output) (err error) {
+	if !o.named.canonical {
+		return nil
+	}
+	if n.Reference, err = n.Reference.WithOnlyDigest(digest); err != nil {
+		return err
+	}
+	n.Manifest = digest
+	_, err = m.store.Tag(ctx, n)
+	return err
+}
+
 // send pushes an image under all its names.
 func (m *machine) send(ctx context.Context, img made, o output, v progress.Vertex, sink progress.Sink) (delivered, error) {
 	var last image.Descriptor
 	for _, tag := range img.tags {
-		desc, err := m.push(ctx, *img.Image, img.config, tag, o.form.of(), v, sink)
+		desc, err := m.push(ctx, *img.Image, img.config, tag, o, v, sink)
 		if err != nil {
 			return delivered{}, err
 		}
@@ -148,7 +219,7 @@ func (m *machine) send(ctx context.Context, img made, o output, v progress.Verte
 
 // of translates the words of --output.
 func (f form) of() image.Form {
-	out := image.Form{Level: f.level}
+	out := image.Form{Level: f.level, Force: f.force}
 	if f.docker {
 		out.Types = image.Docker
 	}
@@ -254,22 +325,4 @@ func (m *machine) flat(ctx context.Context, img made, use func(*layer.Index, lay
 		err = use(ix, files)
 	}
 	return errors.Join(err, files.Close())
-}
-
-// writeTree writes an image's files as one tar.
-func (m *machine) writeTree(ctx context.Context, img made, w io.Writer) error {
-	return m.flat(ctx, img, func(ix *layer.Index, src layer.Source) error {
-		return layer.WriteTar(ctx, w, ix.Portable(), src, nil)
-	})
-}
-
-// writeLocal writes an image's files into a directory of the user's, over what
-// is there. No symbolic link that is there is followed.
-func (m *machine) writeLocal(ctx context.Context, img made, dest string) error {
-	if err := os.MkdirAll(dest, 0o755); err != nil {
-		return err
-	}
-	return m.flat(ctx, img, func(ix *layer.Index, src layer.Source) error {
-		return layer.WriteTree(ctx, dest, ix, src, layer.TreeOptions{})
-	})
 }

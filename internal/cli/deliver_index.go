@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"builder/image"
-	"builder/image/layer"
 	"builder/image/registry"
 	"builder/image/store"
 	"builder/internal/progress"
@@ -29,8 +25,13 @@ func (m *machine) exportIndex(ctx context.Context, images []made, notes indexNot
 	}
 	switch {
 	case o.kind == "store" || o.kind == "docker" && o.dest == "":
-		if err := m.keepAll(ctx, images); err != nil || !o.push {
-			return delivered{}, err
+		if !o.unkept {
+			if err := m.keepAll(ctx, images, o); err != nil {
+				return delivered{}, err
+			}
+		}
+		if !o.push {
+			return delivered{}, nil
 		}
 		return m.sendIndex(ctx, images, notes, o, v, sink)
 	case o.kind == "registry":
@@ -43,20 +44,13 @@ func (m *machine) exportIndex(ctx context.Context, images []made, notes indexNot
 			return delivered{}, err
 		}
 		return m.writeArchive(ctx, e, o)
-	case o.kind == "tar":
-		return delivered{stdout: o.dest == "-"}, m.writeFile(o.dest, func(w io.Writer) error { return m.writeTrees(ctx, images, w) })
 	default:
-		for _, img := range images {
-			if err := m.writeLocal(ctx, img, filepath.Join(o.dest, directoryOf(img.platform))); err != nil {
-				return delivered{}, err
-			}
-		}
-		return delivered{}, nil
+		return m.exportFiles(ctx, images, o, true)
 	}
 }
 
 // keepAll records images in the store and gives them their names together.
-func (m *machine) keepAll(ctx context.Context, images []made) error {
+func (m *machine) keepAll(ctx context.Context, images []made, o output) error {
 	names := make([]store.Name, len(images))
 	for i, img := range images {
 		rec, err := m.store.Add(ctx, store.Record{Layers: m.sized(img.Layers), Annotations: img.Annotations, Origin: store.FromRecipe, Made: time.Now()}, img.config)
@@ -64,6 +58,17 @@ func (m *machine) keepAll(ctx context.Context, images []made) error {
 			return err
 		}
 		names[i] = store.Name{ID: rec.ID, Platform: rec.Platform}
+		if o.unpack {
+			if _, err := m.treeOf(ctx, img.Layers); err != nil {
+				return err
+			}
+		}
+		if err := m.tagDangling(ctx, rec, img.tags, o); err != nil {
+			return err
+		}
+	}
+	if o.named.byDigest {
+		return nil
 	}
 	for _, tag := range images[0].tags {
 		for i := range names {
@@ -104,7 +109,7 @@ func (m *machine) sendIndex(ctx context.Context, images []made, notes indexNotes
 
 // pushIndex packs images and sends them as an index.
 func (m *machine) pushIndex(ctx context.Context, images []made, notes indexNotes, ref image.Reference, o output, v progress.Vertex, sink progress.Sink) (image.Descriptor, error) {
-	client, err := m.registry()
+	client, err := m.registryFor(o)
 	if err != nil {
 		return image.Descriptor{}, err
 	}
@@ -122,14 +127,24 @@ func (m *machine) pushIndex(ctx context.Context, images []made, notes indexNotes
 			known[digest] = path
 		}
 	}
+	if o.named.byDigest {
+		if ref, err = ref.WithOnlyDigest(e.Manifest.Digest); err != nil {
+			return image.Descriptor{}, err
+		}
+	}
 	desc, err := client.Push(ctx, ref, e.Members, registry.PushOptions{Known: known, Index: true, Annotations: notes.index, Types: o.form.of().Types, Vertex: v, Sink: sink})
 	if err != nil {
 		return desc, err
 	}
-	for _, member := range e.Members {
+	for i, member := range e.Members {
 		err := m.store.AddManifest(ctx, member.Config.Digest, desc.Digest)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return desc, err
+		}
+		if err == nil {
+			if err := m.tagCanonical(ctx, store.Name{Reference: ref, ID: member.Config.Digest, Platform: images[i].platform}, desc.Digest, o); err != nil {
+				return desc, err
+			}
 		}
 	}
 	return desc, nil
@@ -138,47 +153,6 @@ func (m *machine) pushIndex(ctx context.Context, images []made, notes indexNotes
 // directoryOf is what the files of a platform are put into.
 func directoryOf(p image.Platform) string {
 	return strings.ReplaceAll(image.FormatPlatform(p), "/", "_")
-}
-
-// writeTrees writes the files of images as one tar, each below its platform.
-func (m *machine) writeTrees(ctx context.Context, images []made, w io.Writer) error {
-	all := &layer.Index{}
-	sources := trees{}
-	var write func(rest []made) error
-	write = func(rest []made) error {
-		if len(rest) == 0 {
-			slices.SortFunc(all.Entries, func(a, b layer.Entry) int { return layer.Compare(&a, &b) })
-			return layer.WriteTar(ctx, w, all, sources, nil)
-		}
-		return m.flat(ctx, rest[0], func(ix *layer.Index, src layer.Source) error {
-			dir := directoryOf(rest[0].platform)
-			sources[dir] = src
-			all.Entries = append(all.Entries, layer.Entry{Path: dir, Type: layer.Dir, Mode: 0o755})
-			for _, e := range ix.Portable().Entries {
-				e.Path = path.Join(dir, e.Path)
-				if e.Type == layer.Hardlink {
-					e.Link = path.Join(dir, e.Link)
-				}
-				all.Entries = append(all.Entries, e)
-			}
-			return write(rest[1:])
-		})
-	}
-	return write(images)
-}
-
-// trees are the files of images below their platforms.
-type trees map[string]layer.Source
-
-// Open implements [layer.Source].
-func (t trees) Open(ctx context.Context, e layer.Entry) (io.ReadCloser, error) {
-	dir, rest, _ := strings.Cut(e.Path, "/")
-	src, ok := t[dir]
-	if !ok {
-		return nil, fmt.Errorf("%s is in no image", e.Path)
-	}
-	e.Path = rest
-	return src.Open(ctx, e)
 }
 
 // tagOthers gives the images that a name stands for on other platforms the new

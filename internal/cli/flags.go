@@ -119,6 +119,9 @@ func (c *choice) Set(v string) error {
 	return fmt.Errorf("%q is none of %s", v, strings.Join(c.words, ", "))
 }
 
+// allowDelete lets an output remove what is in its directory besides.
+const allowDelete = "buildx.local.delete"
+
 // parseAllow reads --allow.
 func parseAllow(words []string) (planner.Allowed, error) {
 	var a planner.Allowed
@@ -130,13 +133,14 @@ func parseAllow(words []string) (planner.Allowed, error) {
 			a.Insecure = true
 		case "device":
 			a.AllDevices = true
+		case allowDelete: // of the command line itself
 		default:
 			if name, ok := strings.CutPrefix(word, "device="); ok && name != "" {
 				a.Devices = append(a.Devices, name)
 				continue
 			}
 			e := usage("--allow: %q cannot be allowed", word)
-			known := []string{"network.host", "security.insecure", "device"}
+			known := []string{"network.host", "security.insecure", "device", allowDelete}
 			if near := diag.Nearest(word, known); near != "" {
 				return a, e.WithHint("did you mean %q?", near)
 			}

@@ -12,23 +12,32 @@ import (
 
 // output is one --output: where the image goes and in which form.
 type output struct {
-	kind  string // store, oci, docker, tar, local, registry
+	kind  string // store, oci, docker, tar, local, registry, cacheonly
 	dest  string // a path; "-" is standard output; empty where kind needs none
 	names []string
 	tar   bool // kind oci and docker: an archive and not a directory
 	push  bool
 	form  form
 	keys  []string // as they were given
+	named naming
+	files fileOutput
+	// annotations are for this output alone.
+	annotations []annotation
+	epoch       *int64 // in place of SOURCE_DATE_EPOCH
+	insecure    bool   // the registry needs no certificate
+	unpack      bool   // the store has the image's files, too
+	unkept      bool   // the store does not get the image
 }
 
 // form is what the bytes look like.
 type form struct {
 	docker      bool   // docker's media types
 	compression string // gzip, zstd, uncompressed
-	level       int
+	level       int    // 0 is the default
+	force       bool   // layers that came packed otherwise are packed anew
 }
 
-var outputKinds = []string{"store", "image", "oci", "docker", "tar", "local", "registry"}
+var outputKinds = []string{"store", "image", "oci", "docker", "tar", "local", "registry", "cacheonly"}
 
 // parseOutput reads one --output: a comma-separated list of key=value, or a
 // directory, or "-" for a tar on standard output.
@@ -51,9 +60,14 @@ func parseOutput(text string) (output, error) {
 		if !ok {
 			return o, usage("--output: %q is not key=value", field).WithHint("write --output type=oci,dest=image.tar")
 		}
-		key = strings.ToLower(key)
+		if !strings.HasPrefix(key, "annotation") {
+			key = strings.ToLower(key)
+		}
 		if err := o.set(key, value); err != nil {
 			return o, err
+		}
+		if strings.HasPrefix(key, "annotation") {
+			key = "annotation.KEY"
 		}
 		o.keys = append(o.keys, key)
 	}
@@ -74,33 +88,24 @@ func (o *output) set(key, value string) error {
 		if value == "image" {
 			o.kind = "store"
 		}
+		return nil
 	case "dest":
 		o.dest = value
-	case "name":
-		o.names = append(o.names, strings.Split(value, ",")...)
+		return nil
 	case "tar":
 		return parseFlagBool(key, value, &o.tar)
-	case "push":
-		return parseFlagBool(key, value, &o.push)
-	case "oci-mediatypes":
-		var oci bool
-		err := parseFlagBool(key, value, &oci)
-		o.form.docker = !oci
-		return err
-	case "compression":
-		if !slices.Contains([]string{"gzip", "zstd", "uncompressed"}, value) {
-			return usage("--output: unknown compression %q", value).WithHint("gzip, zstd or uncompressed")
-		}
-		o.form.compression = value
-	default:
-		keys := []string{"type", "dest", "name", "tar", "push", "oci-mediatypes", "compression"}
-		e := usage("--output: unknown key %q", key)
-		if near := diag.Nearest(key, keys); near != "" {
-			return e.WithHint("did you mean %q?", near)
-		}
-		return e.WithHint("the keys are %s", strings.Join(keys, ", "))
+	case "mode", "platform-split", "src":
+		return o.files.set(key, value)
 	}
-	return nil
+	if known, err := o.setImage(key, value); known || err != nil {
+		return err
+	}
+	keys := append([]string{"type", "dest", "tar", "mode", "platform-split", "src", "annotation.KEY"}, imageKeys...)
+	e := usage("--output: unknown key %q", key)
+	if near := diag.Nearest(key, keys); near != "" {
+		return e.WithHint("did you mean %q?", near)
+	}
+	return e.WithHint("the keys are %s", strings.Join(keys, ", "))
 }
 
 func parseFlagBool(key, value string, to *bool) error {
@@ -117,19 +122,29 @@ func parseFlagBool(key, value string, to *bool) error {
 
 // meaning lists the keys that mean something for an output.
 func (o *output) meaning() []string {
+	packed := []string{"compression", "compression-level", "force-compression"}
+	image := []string{"type", "name", "annotation.KEY", "rewrite-timestamp", "source-date-epoch", "prefer-nondist-layers", "oci-artifact", "attestation-inline"}
+	sent := slices.Concat(packed, []string{"push", "oci-mediatypes", "push-by-digest", "registry.insecure", "name-canonical"})
+	kept := []string{"push", "unpack", "store", "dangling-name-prefix", "danging-name-empty-only"}
 	switch {
 	case o.kind == "oci":
-		return []string{"type", "dest", "name", "tar", "oci-mediatypes", "compression"}
+		return slices.Concat(image, packed, []string{"dest", "tar", "oci-mediatypes"})
 	case o.kind == "docker" && o.dest != "":
-		return []string{"type", "dest", "name", "tar", "compression"}
+		return slices.Concat(image, packed, []string{"dest", "tar"})
 	case o.kind == "docker":
-		return []string{"type", "dest", "name", "tar"}
-	case o.kind == "registry", o.kind == "store" && o.push:
-		return []string{"type", "dest", "name", "push", "oci-mediatypes", "compression"}
+		return []string{"type", "dest", "name", "tar", "source-date-epoch", "rewrite-timestamp"}
+	case o.kind == "registry":
+		return slices.Concat(image, sent, []string{"store"})
+	case o.kind == "store" && o.push:
+		return slices.Concat(image, sent, kept)
 	case o.kind == "store":
-		return []string{"type", "dest", "name", "push"}
+		return slices.Concat(image, kept)
+	case o.kind == "cacheonly":
+		return []string{"type"}
+	case o.kind == "local":
+		return []string{"type", "dest", "tar", "mode", "platform-split", "src", "source-date-epoch"}
 	default:
-		return []string{"type", "dest", "tar"}
+		return []string{"type", "dest", "tar", "platform-split", "src", "source-date-epoch"}
 	}
 }
 
@@ -152,6 +167,12 @@ func (o *output) check(text string) error {
 	}
 	if (o.kind == "store" || o.kind == "registry") && o.dest != "" {
 		return usage("--output: type=%s takes no dest", o.kind)
+	}
+	if err := o.checkNaming(); err != nil {
+		return err
+	}
+	if o.form.level != 0 && o.form.compression == "gzip" && o.form.level > 9 {
+		return usage("--output: compression-level=%d: gzip's levels are 1 to 9", o.form.level)
 	}
 	if !o.tar && o.kind != "oci" {
 		return usage("--output: tar=false is for type=oci only")

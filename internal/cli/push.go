@@ -126,7 +126,7 @@ func (m *machine) pushNamed(ctx context.Context, ref image.Reference, f *pushFla
 	}
 	v := progress.Vertex{ID: "push " + ref.String(), Name: "push " + ref.Familiar()}
 	view.Progress(progress.Started{Vertex: v, Time: time.Now()})
-	desc, err := m.push(ctx, img, config, ref, packing.of(), v, view)
+	desc, err := m.push(ctx, img, config, ref, output{form: packing}, v, view)
 	view.Progress(progress.Finished{Vertex: v, Err: err, Time: time.Now()})
 	if err = errors.Join(err, view.Close()); err != nil {
 		return err
@@ -152,8 +152,9 @@ func (m *machine) notePushed(ctx context.Context, f store.Found, digest image.Di
 }
 
 // push packs an image and sends it.
-func (m *machine) push(ctx context.Context, img image.Image, config []byte, ref image.Reference, form image.Form, v progress.Vertex, sink progress.Sink) (image.Descriptor, error) {
-	client, err := m.registry()
+func (m *machine) push(ctx context.Context, img image.Image, config []byte, ref image.Reference, o output, v progress.Vertex, sink progress.Sink) (image.Descriptor, error) {
+	form := o.form.of()
+	client, err := m.registryFor(o)
 	if err != nil {
 		return image.Descriptor{}, err
 	}
@@ -165,15 +166,23 @@ func (m *machine) push(ctx context.Context, img image.Image, config []byte, ref 
 	if err != nil {
 		return image.Descriptor{}, err
 	}
+	if o.named.byDigest {
+		if ref, err = ref.WithOnlyDigest(packed.Manifest.Digest); err != nil {
+			return image.Descriptor{}, err
+		}
+	}
 	desc, err := client.Push(ctx, ref, []image.Export{{Packed: packed.Packed, Blobs: packed}}, registry.PushOptions{Known: known, Types: form.Types, Vertex: v, Sink: sink})
 	if err != nil {
 		return desc, err
 	}
 	err = m.store.AddManifest(ctx, packed.Config.Digest, desc.Digest)
 	if errors.Is(err, store.ErrNotFound) {
-		err = nil // build --push sends what the store does not have
+		return desc, nil // build --push sends what the store does not have
 	}
-	return desc, err
+	if err != nil {
+		return desc, err
+	}
+	return desc, m.tagCanonical(ctx, store.Name{Reference: ref, ID: packed.Config.Digest, Platform: img.Config.Platform()}, desc.Digest, o)
 }
 
 // knownBlobs returns other repositories of a name's registry that may have the

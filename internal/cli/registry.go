@@ -13,12 +13,19 @@ import (
 
 // registry returns the client for registries, with the settings of builder.toml
 // and the certificates of docker's certs.d.
-func (g *globals) registry() (*registry.Client, error) {
+func (g *globals) registry() (*registry.Client, error) { return g.client(!g.tlsVerify) }
+
+// registryFor is the client for an output.
+func (g *globals) registryFor(o output) (*registry.Client, error) {
+	return g.client(o.insecure || !g.tlsVerify)
+}
+
+func (g *globals) client(insecure bool) (*registry.Client, error) {
 	config, err := registry.ReadConfig(os.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	return registry.New(registry.Options{Config: config, Insecure: !g.tlsVerify, CertDirs: certDirs(), UserAgent: "builder/" + version()}), nil
+	return registry.New(registry.Options{Config: config, Insecure: insecure, CertDirs: certDirs(), UserAgent: "builder/" + version()}), nil
 }
 
 // certDirs are the directories in which docker and others look for the
