@@ -36,7 +36,8 @@ type buildFlags struct {
 	outputs, addHosts, ulimits, contexts     []string
 	secrets, ssh, allow, volumes             []string
 	file, target, platform, network, shmSize string
-	annotations, argFiles                    []string
+	annotations, argFiles, attest            []string
+	provenance, sbom                         string
 	unsetEnv, unsetLabels                    []string
 	inheritLabels, squash                    bool
 	hostname                                 string
@@ -79,6 +80,14 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringArrayVar(&f.unsetEnv, "unsetenv", nil, "variable that the image's environment is not to have")
 	fl.StringArrayVar(&f.unsetLabels, "unsetlabel", nil, "label that the image is not to have")
 	fl.BoolVar(&f.inheritLabels, "inherit-labels", true, "let the image have the labels of its base")
+	fl.StringVar(&f.provenance, "provenance", "", "false: no attestation of how the image was made; others are not made yet")
+	fl.StringVar(&f.sbom, "sbom", "", "false: no list of what the image consists of; others are not made yet")
+	fl.StringArrayVar(&f.attest, "attest", nil, "type=sbom|provenance,disabled=true; others are not made yet")
+	fl.Lookup("provenance").NoOptDefVal, fl.Lookup("sbom").NoOptDefVal = "true", "true"
+	for name, why := range map[string]string{"rm": "intermediate containers do not stay", "force-rm": "intermediate containers do not stay", "compress": "no context is sent"} {
+		fl.Var(&choice{value: "true", words: []string{"true"}}, name, "of docker's first builder: "+why)
+		fl.Lookup(name).NoOptDefVal, fl.Lookup(name).Hidden = "true", true
+	}
 	fl.BoolVar(&f.squash, "squash", false, "make one layer of all that this build adds to its base")
 	fl.StringVar(&f.hostname, "hostname", "", "name of the machine that RUN steps see")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")
@@ -87,7 +96,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.Var(&f.pull, "pull", "ask the registry for bases: always, missing or never")
 	fl.Lookup("pull").NoOptDefVal = "always"
 	fl.StringVar(&f.platform, "platform", "", "platform of the result, such as linux/arm64 (default this machine's)")
-	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the image goes: type=store|oci|docker|tar|local|registry[,dest=PATH], or a directory")
+	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the image goes: type=store|oci|docker|tar|local|registry|cacheonly[,dest=PATH], or a directory")
 	fl.StringVar(&f.call, "call", "", "what to do in place of a build: check, outline or targets, with ,format=json for programs")
 	fl.BoolVar(&f.check, "check", false, "look for what is wrong or doubtful in the recipe, and build nothing; the same as --call=check")
 	fl.BoolVar(&f.push, "push", false, "push the tags; the same as --output type=registry")
@@ -113,6 +122,9 @@ func newBuild(g *globals) *cobra.Command {
 func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string) (err error) {
 	call, err := parseCall(f.call, f.check)
 	if err != nil {
+		return err
+	}
+	if err := f.checkAttestations(); err != nil {
 		return err
 	}
 	outputs, err := f.parseOutputs()
@@ -209,6 +221,9 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	// What is wrong with a machine's devices is told to those who ask for one.
 	if plan.Devices, err = readDevices(deviceDirs()); err != nil && strings.Contains(input.recipe.Text, "--device") {
 		return errors.Join(usage("devices: %v", err), view.Close())
+	}
+	if on, _ := strconv.ParseBool(plan.BuildArgs["BUILDKIT_INLINE_CACHE"]); on {
+		view.Progress(progress.Warning{Text: "BUILDKIT_INLINE_CACHE: images hold no metadata of the cache yet"})
 	}
 	var warnings []parser.Warning
 	plan.Warn = func(w parser.Warning) { warnings = append(warnings, w) }

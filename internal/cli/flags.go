@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -204,6 +205,25 @@ func readSmall(name string, limit int64) ([]byte, error) {
 func checkHostname(name string) error {
 	if len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) || r == '/' }) {
 		return usage("--hostname: %q is no name of a machine", name).WithHint("at most 64 letters, digits, dots and hyphens")
+	}
+	return nil
+}
+
+// checkAttestations refuses attestations that are asked for: there are none.
+func (f *buildFlags) checkAttestations() error {
+	asked := append([]string{}, f.attest...)
+	for flag, value := range map[string]string{"provenance": f.provenance, "sbom": f.sbom} {
+		if on, err := strconv.ParseBool(value); err == nil {
+			value = "disabled=" + strconv.FormatBool(!on)
+		}
+		if value != "" {
+			asked = append(asked, "type="+flag+","+value)
+		}
+	}
+	for _, text := range asked {
+		if !slices.Contains(strings.Split(text, ","), "disabled=true") {
+			return usage("attestations are not made yet: %s", text).WithHint("--provenance=false and --sbom=false ask for none")
+		}
 	}
 	return nil
 }
