@@ -131,7 +131,7 @@ func (p *parts) mount(m planner.Mount) {
 
 // sandboxVersion changes when what a step sees changes in a way that can change
 // what it writes: everyone rebuilds.
-const sandboxVersion = "2"
+const sandboxVersion = "3"
 
 // mkdirParts is what a directory that WORKDIR makes depends on.
 func mkdirParts(op planner.Mkdir, root []image.ContentDigest) cache.Parts {

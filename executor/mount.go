@@ -183,8 +183,8 @@ func (s *shown) bind(ctx context.Context, m planner.Mount) error {
 	return nil
 }
 
-// secret shows a secret. One that the build does not have is left out, unless it
-// is required.
+// secret shows a secret. One that the build does not have is no file and an empty
+// variable, unless it is required.
 func (s *shown) secret(m planner.Mount) error {
 	value, ok, err := []byte(nil), false, error(nil)
 	if s.Grants != nil {
@@ -196,6 +196,9 @@ func (s *shown) secret(m planner.Mount) error {
 	if !ok {
 		if m.Required {
 			return diag.Errorf(m.Span, "secret %s: not found", m.ID).WithHint("give it with --secret id=%s,src=PATH or --secret id=%s,env=NAME", m.ID, m.ID)
+		}
+		if m.Env != nil { // it hides what the recipe calls so, and is empty
+			s.env = append(s.env, *m.Env+"=")
 		}
 		return nil
 	}

@@ -200,6 +200,9 @@ func (b *mountPlan) secret(n int, m Mount, g parser.Mount) (Mount, error) {
 	if m.Target == "/" {
 		return m, b.fault(n, "invalid mount target %q", "/")
 	}
+	if g.Env != nil && *g.Env == "" {
+		return m, b.fault(n, "env needs the name of a variable")
+	}
 	m.Owner = owner(g, 0o400)
 	return m, nil
 }
