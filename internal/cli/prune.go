@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"builder/cache"
 	"builder/image"
@@ -70,6 +71,9 @@ type cached struct {
 	fetched string
 	// mount, where it is not nil, is the directory of a cache mount.
 	mount *cache.MountInfo
+	// shared says that an image or a container has it, active that a step uses it.
+	shared, active bool
+	description    string // what made it, where it is known
 }
 
 // caches returns the layers that neither images nor containers need and what was fetched, those that
@@ -101,6 +105,7 @@ func (m *machine) caches(ctx context.Context) (free []cached, others []cache.Lis
 		c := cached{Listed: l, used: l.Made}
 		for _, r := range recorded {
 			c.keys = append(c.keys, r.Key)
+			c.description = describe(r.Parts)
 			if r.Used.After(c.used) {
 				c.used = r.Used
 			}
@@ -156,10 +161,30 @@ func (m *machine) alone(do func() error) error {
 
 // pruneRule says which caches go.
 type pruneRule struct {
-	until []time.Time // used before each of these
-	keep  int64       // bytes of cache that stay, the last used ones
-	all   bool        // records of what images have, too
-	kinds []string    // of these only; none is all
+	until []time.Time  // used before each of these
+	keep  int64        // bytes of cache that stay, the last used ones
+	max   int64        // bytes of cache that may be
+	free  int64        // bytes of the disk that are to be free
+	all   bool         // records of what images have, too
+	fits  *cacheFilter // of these only; nil is all
+}
+
+// bound returns how many bytes of caches stay of those that are here, and false
+// where nothing bounds them. The rules are those of BuildKit's garbage collection.
+func (r pruneRule) bound(here, free int64) (int64, bool) {
+	if r.keep == 0 && r.max == 0 && r.free == 0 {
+		return 0, false
+	}
+	bound := r.max
+	switch missing := r.free - free; {
+	case r.free != 0 && missing > 0:
+		if left := max(here-missing, 0); bound == 0 || left < bound {
+			bound = left
+		}
+	case r.free != 0 && bound == 0:
+		bound = here
+	}
+	return max(bound, r.keep), true
 }
 
 // pruneCaches removes caches. It returns how many layers and bytes went.
@@ -173,8 +198,12 @@ func (m *machine) pruneCaches(ctx context.Context, rule pruneRule) (gone []cache
 		for _, c := range free {
 			left += c.size
 		}
+		bound, bounded, err := m.bound(rule, left)
+		if err != nil {
+			return err
+		}
 		for _, c := range free {
-			if left <= rule.keep && rule.keep > 0 || !rule.before(c.used) || !rule.of(c.kind()) {
+			if bounded && left <= bound || !rule.before(c.used) || rule.fits != nil && !rule.fits.matches(&c) {
 				continue
 			}
 			if ok, err := m.forget(ctx, c); err != nil || !ok {
@@ -187,7 +216,8 @@ func (m *machine) pruneCaches(ctx context.Context, rule pruneRule) (gone []cache
 			gone = append(gone, c)
 		}
 		for _, r := range others {
-			if enough := left <= rule.keep && rule.keep > 0; enough || !rule.all || !rule.before(r.Used) || !rule.of(kindLayer) {
+			c := cached{Listed: depot.Listed{Content: r.Layer}, used: r.Used, shared: true, description: describe(r.Parts)}
+			if bounded && left <= bound || !rule.all || !rule.before(r.Used) || rule.fits != nil && !rule.fits.matches(&c) {
 				continue
 			}
 			if err := m.cache.Forget(r.Key); err != nil {
@@ -203,7 +233,17 @@ func (r pruneRule) before(used time.Time) bool {
 	return !slices.ContainsFunc(r.until, func(at time.Time) bool { return !used.Before(at) })
 }
 
-func (r pruneRule) of(kind string) bool { return len(r.kinds) == 0 || slices.Contains(r.kinds, kind) }
+// bound is what a rule lets stay of so many bytes of caches.
+func (m *machine) bound(rule pruneRule, here int64) (int64, bool, error) {
+	var disk unix.Statfs_t
+	if rule.free != 0 {
+		if err := unix.Statfs(m.path(), &disk); err != nil {
+			return 0, false, fmt.Errorf("free space of %s: %w", m.path(), err)
+		}
+	}
+	bound, bounded := rule.bound(here, int64(disk.Bavail)*disk.Bsize)
+	return bound, bounded, nil
+}
 
 // forget removes one cache. It returns false where somebody uses it.
 func (m *machine) forget(ctx context.Context, c cached) (bool, error) {
@@ -263,32 +303,33 @@ func (g *globals) confirm(force bool, what string) (bool, error) {
 
 // newBuilderGroup is "builder builder", docker's name for what is done to caches.
 func newBuilderGroup(g *globals) *cobra.Command {
-	return group("builder", "Manage the caches of builds", "  builder builder prune --filter until=168h", newPrune(g, "prune [OPTIONS]"), newBuild(g))
+	return group("builder", "Manage the caches of builds", "  builder builder prune --filter until=168h", newPrune(g, "prune [OPTIONS]"), newDu(g), newBuild(g))
 }
 
 func newPrune(g *globals, use string) *cobra.Command {
-	var force, all bool
+	var force, all, verbose bool
 	var words []string
-	var keep string
+	var keep, most, free string
 	cmd := &cobra.Command{
 		Use:     use,
 		Short:   "Remove caches of builds that no image and no container needs",
 		Example: "  builder prune --filter until=168h\n  builder prune --force --keep-storage 10gb",
 		Args:    exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			keys, err := parseFilters(words, "until", "type")
+			fits, err := parseCacheFilters(words)
 			if err != nil {
 				return err
 			}
-			if err := keys.checkKinds(); err != nil {
-				return err
-			}
-			rule := pruneRule{all: all, kinds: keys["type"]}
-			if rule.until, err = keys.until(); err != nil {
-				return err
-			}
-			if rule.keep, err = parseKeep(keep); err != nil {
-				return err
+			rule := pruneRule{all: all, fits: fits}
+			for _, size := range []struct {
+				flag, text string
+				to         *int64
+			}{{"--keep-storage", keep, &rule.keep}, {"--max-used-space", most, &rule.max}, {"--min-free-space", free, &rule.free}} {
+				if size.text != "" {
+					if *size.to, err = parseBytes(size.flag, size.text); err != nil {
+						return err
+					}
+				}
 			}
 			if yes, err := g.confirm(force, "caches of builds that no image and no container needs"); err != nil || !yes {
 				return err
@@ -302,7 +343,10 @@ func newPrune(g *globals, use string) *cobra.Command {
 				for _, c := range gone {
 					l.rows = append(l.rows, row{"ID": c.name(), "Size": shortSize(c.size), "Used": ago(c.used)})
 				}
-				if len(gone) > 0 {
+				switch {
+				case verbose:
+					g.printCaches(gone)
+				case len(gone) > 0:
 					if err := printTable(g.out, l); err != nil {
 						return err
 					}
@@ -315,8 +359,13 @@ func newPrune(g *globals, use string) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&force, "force", "f", false, "do not ask")
 	fl.BoolVarP(&all, "all", "a", false, "forget how the layers of images were built, too; the images stay")
-	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE, type="+strings.Join(cacheKinds(), "|"))
+	fl.BoolVar(&verbose, "verbose", false, "show all that is known of what goes")
+	fl.StringArrayVar(&words, "filter", nil, "remove what fits: "+strings.Join(slices.Concat(cacheTexts, cacheClaims, cacheTimes), ", "))
 	fl.StringVar(&keep, "keep-storage", "", "leave so much, of what was used last, such as 10gb")
+	fl.StringVar(&keep, "reserved-space", "", "the same as --keep-storage")
+	fl.StringVar(&most, "max-used-space", "", "remove no more than it takes to come below this")
+	fl.StringVar(&free, "min-free-space", "", "remove no more than it takes to have so much free on the disk")
+	cmd.MarkFlagsMutuallyExclusive("keep-storage", "reserved-space")
 	return cmd
 }
 

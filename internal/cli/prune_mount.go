@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"path/filepath"
-	"slices"
 
 	"builder/internal/depot"
 )
@@ -28,16 +27,6 @@ func (c cached) kind() string {
 	default:
 		return kindLayer
 	}
-}
-
-// checkKinds checks the values of --filter type=….
-func (f filters) checkKinds() error {
-	for _, kind := range f["type"] {
-		if !slices.Contains(cacheKinds(), kind) {
-			return usage("--filter: there are no caches of type %q", kind).WithHint("%s, %s or %s", kindLayer, kindFetched, kindMount)
-		}
-	}
-	return nil
 }
 
 // cacheMounts returns the directories that cache mounts keep and no step uses, as caches
