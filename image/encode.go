@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -25,4 +26,22 @@ func ID(img *Image) (Digest, error) {
 		return "", err
 	}
 	return digest.FromBytes(data), nil
+}
+
+// WithDiffIDs returns a config with other layers: the bytes as they are where
+// these are its own, else all that it says in the order of its keys.
+func WithDiffIDs(config []byte, diffIDs []Digest) ([]byte, error) {
+	c, err := ParseConfig(config)
+	if err != nil || slices.Equal(c.RootFS.DiffIDs, diffIDs) {
+		return config, err
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(config, &all); err != nil {
+		return nil, fmt.Errorf("image config: %w", err)
+	}
+	c.RootFS.DiffIDs = diffIDs
+	if all["rootfs"], err = json.Marshal(c.RootFS); err != nil {
+		return nil, fmt.Errorf("image config: %w", err)
+	}
+	return json.Marshal(all)
 }

@@ -37,6 +37,10 @@ const (
 	Gzip Compression = iota
 	Zstd
 	Uncompressed
+	// EStargz is gzip whose files can be read one by one: a table of contents
+	// ends the tar, which so has another diff ID, and the image another config.
+	// https://github.com/containerd/stargz-snapshotter/blob/v0.19.1/docs/estargz.md
+	EStargz
 )
 
 // The media types of docker, schema 2, and those of schema 1, which are refused.
@@ -54,12 +58,12 @@ const (
 // ParseCompression returns the compression that users call name, as BuildKit's
 // outputs do.
 func ParseCompression(name string) (Compression, error) {
-	for _, c := range []Compression{Gzip, Zstd, Uncompressed} {
+	for _, c := range []Compression{Gzip, Zstd, Uncompressed, EStargz} {
 		if c.String() == name {
 			return c, nil
 		}
 	}
-	return 0, fmt.Errorf("compression %q is none of gzip, zstd, uncompressed", name)
+	return 0, fmt.Errorf("compression %q is none of gzip, zstd, uncompressed, estargz", name)
 }
 
 // String returns the users' word.
@@ -69,6 +73,8 @@ func (c Compression) String() string {
 		return "gzip"
 	case Zstd:
 		return "zstd"
+	case EStargz:
+		return "estargz"
 	default:
 		return "uncompressed"
 	}
@@ -81,9 +87,9 @@ func (c Compression) suffix(t MediaTypes) string {
 		return ".zstd"
 	case c == Zstd:
 		return "+zstd"
-	case c == Gzip && t == Docker:
+	case (c == Gzip || c == EStargz) && t == Docker:
 		return ".gzip"
-	case c == Gzip:
+	case c == Gzip || c == EStargz:
 		return "+gzip"
 	default:
 		return ""

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -35,15 +36,16 @@ type Packed struct {
 // encoded as, since a config that was received is never encoded again.
 func (s *Store) Pack(ctx context.Context, img image.Image, config []byte, form image.Form, p Provider) (*Packed, error) {
 	descriptors := make([]image.Descriptor, len(img.Layers))
+	diffIDs := make([]image.Digest, len(img.Layers))
 	tars := map[image.Digest]image.Layer{}
 	g, gctx := errgroup.WithContext(ctx)
 	// One layer at a time already uses all processors while it is compressed; two
 	// keep them busy while small ones begin and end.
 	g.SetLimit(2)
-	made := map[image.Digest]func() (image.Descriptor, error){}
+	made := map[image.Digest]func() (packing, error){}
 	for _, l := range img.Layers {
 		if made[l.DiffID] == nil {
-			made[l.DiffID] = sync.OnceValues(func() (image.Descriptor, error) { return s.packLayer(gctx, l, form, p) })
+			made[l.DiffID] = sync.OnceValues(func() (packing, error) { return s.packLayer(gctx, l, form, p) })
 		}
 		if form.Compression == image.Uncompressed {
 			tars[l.DiffID] = l
@@ -55,12 +57,16 @@ func (s *Store) Pack(ctx context.Context, img image.Image, config []byte, form i
 			if err != nil {
 				return fmt.Errorf("layer %d of %d, %s: %w", i+1, len(img.Layers), l.DiffID, err)
 			}
-			descriptors[i] = d
+			descriptors[i], diffIDs[i] = d.annotate(d.blob), d.diffID
 			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("pack image as %s: %w", form, err)
+	}
+	config, err := image.WithDiffIDs(config, diffIDs)
+	if err != nil {
+		return nil, err
 	}
 	packed, err := image.Pack(form.Types, config, descriptors, img.Annotations)
 	if err != nil {
@@ -77,40 +83,59 @@ func (p *Packed) Open(ctx context.Context, d image.Descriptor) (io.ReadCloser, e
 	return p.store.Provide(ctx, d.Digest)
 }
 
-// packLayer returns the descriptor of a layer in a form and sees to it that its
-// bytes can be had.
-func (s *Store) packLayer(ctx context.Context, l image.Layer, form image.Form, p Provider) (image.Descriptor, error) {
+// packing is what a layer was packed into.
+type packing struct {
+	blob   image.Descriptor
+	diffID image.Digest
+	// toc and tar are an eStargz layer's: the digest of its table of contents, and
+	// the size of the tar before that was added.
+	toc image.Digest
+	tar int64
+}
+
+// packLayer packs a layer in a form and sees to it that its bytes can be had.
+func (s *Store) packLayer(ctx context.Context, l image.Layer, form image.Form, p Provider) (packing, error) {
 	if d, ok := form.Received(l); ok {
-		return d, nil
+		return packing{blob: d, diffID: l.DiffID}, nil
 	}
 	mediaType := form.Types.Layer(form.Compression)
 	if form.Compression == image.Uncompressed && l.Size > 0 {
-		return image.Descriptor{MediaType: mediaType, Digest: l.DiffID, Size: l.Size}, nil
+		return packing{blob: image.Descriptor{MediaType: mediaType, Digest: l.DiffID, Size: l.Size}, diffID: l.DiffID}, nil
 	}
 	if size, ok := s.Stat(l.DiffID); ok && form.Compression == image.Uncompressed {
-		return image.Descriptor{MediaType: mediaType, Digest: l.DiffID, Size: size}, nil
+		return packing{blob: image.Descriptor{MediaType: mediaType, Digest: l.DiffID, Size: size}, diffID: l.DiffID}, nil
 	}
 	memo := s.packedPath(l.DiffID, form)
-	if d, ok := s.remembered(memo); ok {
-		d.MediaType = mediaType
+	d, ok := s.remembered(memo, l.DiffID)
+	if !ok {
+		unlock, err := s.lock(ctx, memo+".lock", nil)
+		if err != nil {
+			return packing{}, err
+		}
+		d, err = s.packOnce(ctx, l, form, p, memo)
+		if err := errors.Join(err, unlock()); err != nil {
+			return packing{}, err
+		}
+	}
+	d.blob.MediaType = mediaType
+	return d, nil
+}
+
+// packOnce packs a layer whose memo is locked, unless another process just did.
+func (s *Store) packOnce(ctx context.Context, l image.Layer, form image.Form, p Provider, memo string) (d packing, err error) {
+	if d, ok := s.remembered(memo, l.DiffID); ok {
 		return d, nil
 	}
-	unlock, err := s.lock(ctx, memo+".lock", nil)
+	if form.Compression == image.EStargz {
+		d, err = s.compressEStargz(ctx, l, form.Level, p)
+	} else {
+		d.diffID = l.DiffID
+		d.blob, err = s.compress(ctx, l, form, p)
+	}
 	if err != nil {
-		return image.Descriptor{}, err
+		return d, err
 	}
-	d, ok := s.remembered(memo)
-	if !ok {
-		d, err = s.compress(ctx, l, form, p)
-	}
-	if err == nil && !ok {
-		err = s.remember(memo, d)
-	}
-	if err := errors.Join(err, unlock()); err != nil {
-		return image.Descriptor{}, err
-	}
-	d.MediaType = mediaType
-	return d, nil
+	return d, s.remember(memo, d)
 }
 
 // compress packs one layer into a blob.
@@ -140,20 +165,30 @@ func (s *Store) packedPath(diffID image.Digest, form image.Form) string {
 	return filepath.Join(s.dir, "packed", name, diffID.Encoded())
 }
 
-// remembered returns the blob that a layer was packed into before, if it is here.
-func (s *Store) remembered(path string) (image.Descriptor, bool) {
+// remembered returns what a layer was packed into before, if that is here.
+func (s *Store) remembered(path string, diffID image.Digest) (packing, bool) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return image.Descriptor{}, false
+		return packing{}, false
 	}
-	var d image.Descriptor
-	if _, err := fmt.Sscanf(string(data), "%s %d\n", &d.Digest, &d.Size); err != nil {
-		return image.Descriptor{}, false
+	d := packing{diffID: diffID}
+	first, second, more := strings.Cut(string(data), "\n")
+	if _, err := fmt.Sscanf(first, "%s %d", &d.blob.Digest, &d.blob.Size); err != nil {
+		return packing{}, false
 	}
-	size, ok := s.Stat(d.Digest)
-	return d, ok && size == d.Size
+	if more && second != "" {
+		if _, err := fmt.Sscanf(second, "%s %s %d\n", &d.diffID, &d.toc, &d.tar); err != nil {
+			return packing{}, false
+		}
+	}
+	size, ok := s.Stat(d.blob.Digest)
+	return d, ok && size == d.blob.Size
 }
 
-func (s *Store) remember(path string, d image.Descriptor) error {
-	return s.replace(path, fmt.Appendf(nil, "%s %d\n", d.Digest, d.Size))
+func (s *Store) remember(path string, d packing) error {
+	text := fmt.Appendf(nil, "%s %d\n", d.blob.Digest, d.blob.Size)
+	if d.toc != "" {
+		text = fmt.Appendf(text, "%s %s %d\n", d.diffID, d.toc, d.tar)
+	}
+	return s.replace(path, text)
 }

@@ -229,9 +229,9 @@ func (s *Store) forgetPacked(diffID image.Digest) error {
 		return err
 	}
 	for _, path := range forms {
-		d, ok := s.remembered(path)
-		if ok && d.Digest != diffID {
-			err = errors.Join(err, s.discardFile(s.blobPath(d.Digest)))
+		d, ok := s.remembered(path, "")
+		if ok && d.blob.Digest != diffID {
+			err = errors.Join(err, s.discardFile(s.blobPath(d.blob.Digest)))
 		}
 		err = errors.Join(err, s.discardFile(path))
 	}

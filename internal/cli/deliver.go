@@ -226,6 +226,8 @@ func (f form) of() image.Form {
 	switch f.compression {
 	case "zstd":
 		out.Compression = image.Zstd
+	case "estargz":
+		out.Compression = image.EStargz
 	case "uncompressed":
 		out.Compression = image.Uncompressed
 	}

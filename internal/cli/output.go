@@ -32,7 +32,7 @@ type output struct {
 // form is what the bytes look like.
 type form struct {
 	docker      bool   // docker's media types
-	compression string // gzip, zstd, uncompressed
+	compression string // gzip, zstd, estargz, uncompressed
 	level       int    // 0 is the default
 	force       bool   // layers that came packed otherwise are packed anew
 }
@@ -171,14 +171,21 @@ func (o *output) check(text string) error {
 	if err := o.checkNaming(); err != nil {
 		return err
 	}
-	if o.form.level != 0 && o.form.compression == "gzip" && o.form.level > 9 {
-		return usage("--output: compression-level=%d: gzip's levels are 1 to 9", o.form.level)
+	if c := o.form.compression; o.form.level > 9 && (c == "gzip" || c == "estargz") {
+		return usage("--output: compression-level=%d: %s's levels are 1 to 9", o.form.level, c)
 	}
 	if !o.tar && o.kind != "oci" {
 		return usage("--output: tar=false is for type=oci only")
 	}
+	estargz := o.form.compression == "estargz"
+	if estargz && o.form.docker {
+		return usage("--output: compression=estargz needs OCI's media types").WithHint("leave oci-mediatypes=false out")
+	}
 	if o.kind == "docker" {
 		o.form.docker = true
+	}
+	if estargz {
+		o.form.docker = false // docker's manifests do not say where a table of contents is
 	}
 	if o.dest == "" && (o.kind == "oci" || o.kind == "tar") {
 		o.dest = "-"

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -64,17 +63,14 @@ func (o *output) setImage(key, value string) (known bool, err error) {
 		o.form.docker = !oci
 		return true, err
 	case "compression":
-		if value == "estargz" {
-			return true, usage("--output: compression=estargz is not made here").WithHint("gzip, zstd or uncompressed")
-		}
-		if !slices.Contains([]string{"gzip", "zstd", "uncompressed"}, value) {
-			return true, usage("--output: unknown compression %q", value).WithHint("gzip, zstd or uncompressed")
+		if _, err := image.ParseCompression(value); err != nil {
+			return true, usage("--output: unknown compression %q", value).WithHint("gzip, zstd, estargz or uncompressed")
 		}
 		o.form.compression = value
 	case "compression-level":
 		o.form.level, err = strconv.Atoi(value)
 		if err != nil || o.form.level < 1 || o.form.level > 22 {
-			return true, usage("--output: %s=%q is no level", key, value).WithHint("1 to 9 for gzip, 1 to 22 for zstd; compression=uncompressed packs nothing")
+			return true, usage("--output: %s=%q is no level", key, value).WithHint("1 to 9 for gzip and estargz, 1 to 22 for zstd; compression=uncompressed packs nothing")
 		}
 	case "force-compression":
 		return true, parseFlagBool(key, value, &o.form.force)

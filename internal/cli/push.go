@@ -26,7 +26,7 @@ type pushFlags struct {
 func newPush(g *globals) *cobra.Command {
 	f := &pushFlags{
 		progress:    choice{value: "auto", words: progressModes},
-		compression: choice{value: "gzip", words: []string{"gzip", "zstd", "uncompressed"}},
+		compression: choice{value: "gzip", words: []string{"gzip", "zstd", "estargz", "uncompressed"}},
 		types:       choice{value: "oci", words: []string{"oci", "docker"}},
 	}
 	cmd := &cobra.Command{
@@ -43,6 +43,9 @@ func newPush(g *globals) *cobra.Command {
 				if f.all && !tagless(arg) {
 					return usage("--all-tags: %q names one of them", arg).WithHint("write %s", refs[i].FamiliarName())
 				}
+			}
+			if f.compression.value == "estargz" && f.types.value == "docker" {
+				return usage("--compression=estargz needs OCI's media types").WithHint("leave --format=docker out")
 			}
 			if f.quiet {
 				f.progress.value = "quiet"
@@ -69,7 +72,7 @@ func newPush(g *globals) *cobra.Command {
 	fl.BoolVarP(&f.all, "all-tags", "a", false, "send all tags of the repository")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the result")
 	fl.Var(&f.progress, "progress", "how to show progress")
-	fl.Var(&f.compression, "compression", "how layers made here are packed: gzip, zstd, uncompressed")
+	fl.Var(&f.compression, "compression", "how layers made here are packed: gzip, zstd, estargz, uncompressed")
 	fl.IntVar(&f.level, "compression-level", 0, "level of the compression (default the library's)")
 	fl.Var(&f.types, "format", "media types of the manifest: oci or docker")
 	g.tlsFlag(cmd)
