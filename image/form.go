@@ -161,7 +161,11 @@ func (f Form) Received(l Layer) (Descriptor, bool) {
 	if !ok || (f.Force || f.Compression == Uncompressed) && c != f.Compression || f.Types == Docker && c == Zstd && f.Compression != Zstd {
 		return Descriptor{}, false
 	}
-	return Descriptor{MediaType: f.Types.Layer(c), Digest: l.Blob.Digest, Size: l.Blob.Size}, true
+	d := Descriptor{MediaType: f.Types.Layer(c), Digest: l.Blob.Digest, Size: l.Blob.Size}
+	if f.Types == OCI {
+		d.Annotations = l.Blob.Annotations // of an eStargz layer, where its table of contents is
+	}
+	return d, true
 }
 
 // String returns the form in one word, such as "oci+gzip".

@@ -94,7 +94,7 @@ func (p Packed) Image() (Image, error) {
 	}
 	img := Image{Config: config}
 	for i, diffID := range p.DiffIDs {
-		blob := Descriptor{MediaType: p.Layers[i].MediaType, Digest: p.Layers[i].Digest, Size: p.Layers[i].Size}
+		blob := Descriptor{MediaType: p.Layers[i].MediaType, Digest: p.Layers[i].Digest, Size: p.Layers[i].Size, Annotations: p.Layers[i].Annotations}
 		img.Layers = append(img.Layers, Layer{Content: ForeignContent(diffID), DiffID: diffID, Blob: &blob})
 	}
 	return img, nil
