@@ -82,6 +82,7 @@ func (r *run) retell(ctx context.Context, w *work, ix *layer.Index, active snaps
 // process runs the step's process to its end.
 func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snapshot.Active, shown *shown, wire *wire) error {
 	log := newStepLog(r, r.vertex(w.ref), filepath.Join(r.Logs, w.wide.Key().String()+".log"), shown.secrets)
+	stderr := log.stream(progress.Stderr)
 	spec := &sandbox.Spec{
 		Root:     root(active.Mount()),
 		Args:     op.Args,
@@ -98,11 +99,12 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 		Limits:   limits(op.Limits),
 		Nodes:    nodes(op.Devices),
 		Stdout:   log.stream(progress.Stdout),
-		Stderr:   log.stream(progress.Stderr),
+		Stderr:   stderr,
 	}
 	err := wire.connect(spec, op)
 	if err == nil {
 		err = errors.Join(r.Sandbox.Run(ctx, spec), wire.close(ctx))
+		wire.tell(stderr)
 	}
 	if cerr := log.Close(); err == nil {
 		err = cerr

@@ -89,7 +89,8 @@ type run struct {
 	// begins says for each step on the way to a result when its base was created.
 	begins []time.Time
 
-	network network.Switch
+	network   network.Switch
+	authority func() (*network.Authority, error) // made when a step needs it
 
 	mu      sync.Mutex
 	fetched map[*planner.Image][]image.Layer
@@ -118,6 +119,7 @@ type tree struct {
 // results. Their layers are in the depot.
 func Run(ctx context.Context, g *planner.Graph, o Options) (images []*image.Image, err error) {
 	r := &run{Options: o, graph: g, slots: make(chan struct{}, max(o.Jobs, 1)), results: make([]result, len(g.Steps)), fetched: map[*planner.Image][]image.Layer{}}
+	r.authority = sync.OnceValues(network.NewAuthority)
 	if r.Epoch == nil && g.Result.Epoch != nil {
 		seconds := g.Result.Epoch.Unix()
 		r.Epoch = &seconds

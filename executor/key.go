@@ -61,6 +61,9 @@ func execParts(op planner.Exec, root []image.ContentDigest, shown func(p *parts,
 	p.add("dir", op.Dir)
 	p.add("platform", op.Platform.OS+"/"+op.Platform.Architecture+"/"+op.Platform.Variant)
 	p.add("network", strconv.Itoa(int(op.Network)))
+	if op.Proxied {
+		p.add("network.proxy", "true")
+	}
 	if op.Insecure {
 		p.add("security", "insecure")
 	}

@@ -14,18 +14,27 @@ type wire struct {
 	made    chan struct{} // closed when it is there, or cannot be had
 	network *network.Network
 	err     error
+	// authority and ended are those of a proxied network, ended after it was closed.
+	authority *network.Authority
+	ended     *network.Network
 }
 
 // wire begins to make the step's network. It is closed by the caller.
 func (r *run) wire(op planner.Exec) *wire {
 	w := &wire{made: make(chan struct{})}
-	if op.Network != planner.NetworkDefault {
+	if op.Network != planner.NetworkDefault && !op.Proxied {
 		close(w.made)
 		return w
 	}
 	go func() {
 		defer close(w.made)
-		w.network, w.err = r.network.Connect(network.Config{HostGateway: wantsGateway(op.Hosts)})
+		config := network.Config{HostGateway: wantsGateway(op.Hosts)}
+		if op.Proxied {
+			if w.authority, w.err = r.proxy(&config, op); w.err != nil {
+				return
+			}
+		}
+		w.network, w.err = r.network.Connect(config)
 	}()
 	return w
 }
@@ -37,19 +46,19 @@ func (w *wire) close(ctx context.Context) error {
 		return nil
 	}
 	n := w.network
-	w.network = nil
+	w.network, w.ended = nil, n
 	return n.Close(ctx)
 }
 
 // connect writes the step's network into spec.
 func (w *wire) connect(spec *sandbox.Spec, op planner.Exec) error {
-	gateway := network.Gateway
-	switch op.Network {
-	case planner.NetworkNone:
+	gateway := gatewayOf(op)
+	switch {
+	case op.Network == planner.NetworkNone:
 		spec.Network = sandbox.NoNetwork
-	case planner.NetworkHost:
-		spec.Network, gateway = sandbox.HostNetwork, "127.0.0.1"
-	case planner.NetworkDefault:
+	case op.Network == planner.NetworkHost && !op.Proxied:
+		spec.Network = sandbox.HostNetwork
+	default:
 		<-w.made
 		if w.err != nil {
 			return w.err
@@ -57,7 +66,18 @@ func (w *wire) connect(spec *sandbox.Spec, op planner.Exec) error {
 		spec.Network, spec.NetworkNamespace, spec.Nameserver = sandbox.OwnNetwork, w.network.Namespace(), network.Nameserver
 	}
 	spec.Hosts = hosts(op.Hosts, gateway)
+	if op.Proxied {
+		throughProxy(spec, w.authority)
+	}
 	return nil
+}
+
+// gatewayOf is the machine's address for a step.
+func gatewayOf(op planner.Exec) string {
+	if op.Network == planner.NetworkHost {
+		return "127.0.0.1"
+	}
+	return network.Gateway
 }
 
 // noNetwork says what to do where the machine lets no network be made. That of the machine is

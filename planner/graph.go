@@ -124,6 +124,8 @@ type Exec struct {
 	Mounts   []Mount
 	Volumes  []Volume
 	Network  Network
+	// Proxied leads what the step asks of the network through the build's own proxy.
+	Proxied bool
 	// Insecure is the security mode in which the step is kept from nothing.
 	Insecure bool
 	Hosts    []Host

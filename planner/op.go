@@ -67,7 +67,7 @@ func (p *plan) runStep(s *stage, r *parser.Run, from []*stage, trigger bool) err
 	name.RawQuotes, name.RawEscapes, name.SkipUnsetEnv = true, true, true
 	op := Exec{
 		Args: args, Env: mounts.env.list(), ProxyEnv: p.proxy, User: s.user, Dir: s.dir, Files: files, Mounts: mounts.order(), Volumes: p.Volumes,
-		Network: network, Insecure: insecure, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Limits: p.Limits, Devices: devices, Platform: s.platform,
+		Network: network, Proxied: p.Proxied && network != NetworkNone, Insecure: insecure, Hosts: p.Hosts, Hostname: p.Hostname, ShmSize: p.ShmSize, Ulimits: p.Ulimits, Limits: p.Limits, Devices: devices, Platform: s.platform,
 	}
 	s.root = p.step(Step{
 		Op: op, Inputs: append([]StepRef{s.root}, mounts.inputs...), Span: r.Span, Stage: s.id, NoCache: s.noCache,
@@ -315,6 +315,7 @@ func (e encoder) exec(op Exec) {
 	e.mounts(op.Mounts)
 	e.volumes(op.Volumes)
 	e.number(int(op.Network))
+	e.text(fmt.Sprint(op.Proxied))
 	e.text(fmt.Sprint(op.Insecure))
 	e.number(int(op.ShmSize))
 	e.number(len(op.Hosts))

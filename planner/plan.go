@@ -36,6 +36,7 @@ type Options struct {
 	NoCacheFilter []string // stages whose steps run even if they are cached
 
 	Network  Network
+	Proxied  bool // every RUN that has a network has it through the build's own proxy
 	Allow    Allowed
 	Devices  []Device // of this machine, sorted by name
 	Hosts    []Host

@@ -96,6 +96,9 @@ func (w *printer) exec(s *Step, op Exec) {
 		w.option("network", "host")
 	case NetworkDefault:
 	}
+	if op.Proxied {
+		w.option("network", "proxied")
+	}
 	if op.Insecure {
 		w.option("security", "insecure")
 	}

@@ -19,6 +19,12 @@ type Config struct {
 	HostGateway bool
 	// Veth makes the interface without /dev/net/tun, as is done where that cannot be opened.
 	Veth bool
+	// Proxy, if it is not nil, has the step reach nothing but a proxy at [ProxyURL], whose certificates
+	// it signs. Names are resolved there, with Hosts going first.
+	Proxy *Authority
+	Hosts map[string]string // names and their addresses
+	// Direct has the proxy connect to whatever the machine does, itself included.
+	Direct bool
 	// servers take the place of the machine's name servers in tests.
 	servers []netip.AddrPort
 }
@@ -59,6 +65,7 @@ type Network struct {
 	device  *device
 	link    *link
 	stack   *stack.Stack
+	proxy   *proxy // nil where there is none
 
 	ctx    context.Context //nolint:containedctx // ends with the network; connections are made in its name
 	cancel context.CancelFunc
@@ -93,6 +100,10 @@ func (s *Switch) Connect(config Config) (_ *Network, err error) {
 		n.servers = config.servers
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if config.Proxy != nil {
+		n.proxy = newProxy(n, config.Proxy)
+		n.servers = nil
+	}
 	with6 := hasIP6()
 	defer func() {
 		if err != nil {
@@ -203,6 +214,9 @@ func (n *Network) shut() error {
 		n.stack.Close()
 	}
 	n.work.Wait()
+	if n.proxy != nil {
+		n.proxy.close()
+	}
 	var err error
 	if n.link != nil {
 		err = n.link.stop()
@@ -250,9 +264,24 @@ const (
 	nowhere way = iota
 	outside
 	resolver
+	proxied
 )
 
-// find decides what stands for an address that the step uses.
+// reach decides what stands for an address that the step uses.
+func (n *Network) reach(to netip.AddrPort) (netip.AddrPort, way) {
+	if n.proxy == nil {
+		return n.find(to)
+	}
+	switch a := to.Addr().Unmap().String(); {
+	case a == proxyHost && to.Port() == proxyPort:
+		return to, proxied
+	case a == Nameserver && to.Port() == domain:
+		return to, resolver // which says at once that it resolves nothing
+	}
+	return to, nowhere
+}
+
+// find decides what stands for an address of the outside.
 func (n *Network) find(to netip.AddrPort) (netip.AddrPort, way) {
 	a := to.Addr().Unmap()
 	switch a.String() {

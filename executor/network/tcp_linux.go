@@ -29,13 +29,17 @@ func (n *Network) accept(r *tcp.ForwarderRequest) {
 	}
 	defer func() { <-n.streams }()
 	id := r.ID()
-	out, err := n.dial(addrPort(id.LocalAddress, id.LocalPort))
-	if err != nil {
-		r.Complete(true)
-		return
+	at, way := n.reach(addrPort(id.LocalAddress, id.LocalPort))
+	var out *net.TCPConn
+	if way != proxied {
+		var err error
+		if out, err = n.dial(at, way); err != nil {
+			r.Complete(true)
+			return
+		}
+		defer out.Close()
+		defer n.keep(out)()
 	}
-	defer out.Close()
-	defer n.keep(out)()
 	var queue waiter.Queue
 	endpoint, failed := r.CreateEndpoint(&queue)
 	r.Complete(false)
@@ -45,12 +49,15 @@ func (n *Network) accept(r *tcp.ForwarderRequest) {
 	in := gonet.NewTCPConn(&queue, endpoint)
 	defer in.Close()
 	defer n.keep(in)()
+	if way == proxied {
+		n.proxy.serve(in, n.proxy.server)
+		return
+	}
 	n.relay(in, out, endpoint.Abort)
 }
 
 // dial connects to what stands for an address.
-func (n *Network) dial(to netip.AddrPort) (*net.TCPConn, error) {
-	at, way := n.find(to)
+func (n *Network) dial(at netip.AddrPort, way way) (*net.TCPConn, error) {
 	switch way {
 	case outside:
 		return dialTCP(n.ctx, at)

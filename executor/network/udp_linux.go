@@ -21,8 +21,8 @@ const (
 // block: all others wait for it. What is not handled is told to be unreachable.
 func (n *Network) receive(r *udp.ForwarderRequest) (handled bool) {
 	id := r.ID()
-	to, way := n.find(addrPort(id.LocalAddress, id.LocalPort))
-	if way == nowhere {
+	to, way := n.reach(addrPort(id.LocalAddress, id.LocalPort))
+	if way != outside && way != resolver {
 		return false
 	}
 	select {

@@ -26,6 +26,11 @@ func (b *builder) prepareRoot() error {
 	if b.root, err = openRoot(b.spec.Root, b.stubs); err != nil {
 		return err
 	}
+	for _, f := range b.spec.Appended {
+		if err := b.root.append(f.Path, f.Data); err != nil {
+			return err
+		}
+	}
 	return b.root.setTimes(b.spec.Times)
 }
 

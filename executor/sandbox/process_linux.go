@@ -84,7 +84,7 @@ func (s *Sandbox) Start(ctx context.Context, spec *Spec) (_ *Process, err error)
 	p.root, p.master, p.sockets = b.root, b.master, b.sockets
 	b.sockets = nil
 	p.stopped = context.AfterFunc(ctx, p.kill)
-	if len(p.root.stubs) == 0 {
+	if len(p.root.stubs) == 0 && len(p.root.appended) == 0 {
 		// Nothing to clean up: let go of the root, so that it ends with the process.
 		p.root = nil
 		if err := b.root.dir.Close(); err != nil {

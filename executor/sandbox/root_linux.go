@@ -16,8 +16,9 @@ import (
 // root is the root directory of a step: a mount that is attached nowhere yet.
 // Paths in it are resolved as the step would, and never lead out of it.
 type root struct {
-	dir   *os.File
-	stubs []stub
+	dir      *os.File
+	stubs    []stub
+	appended []appendix
 }
 
 // stub is a file or an empty directory that was made to be mounted upon.
@@ -287,9 +288,14 @@ func keepTimes(dir *os.File, change func() error) error {
 	return sys.SetTimes(dir, st.Atim, st.Mtim)
 }
 
-// close removes the stubs that the step has not made its own, and lets go of the root.
+// close removes the stubs that the step has not made its own and what was put at the end of
+// files, and lets go of the root.
 func (r *root) close() error {
 	var errs []error
+	for _, a := range r.appended {
+		errs = append(errs, r.takeOff(a))
+	}
+	r.appended = nil
 	for i := len(r.stubs) - 1; i >= 0; i-- {
 		s := r.stubs[i]
 		errs = append(errs, s.remove(), s.parent.Close())

@@ -41,6 +41,9 @@ type Spec struct {
 	Mounts []Mount
 	// Files are shown read-only at their paths.
 	Files []File
+	// Appended are put at the end of regular files of Root, which is writable, and taken off when the
+	// command has ended. One that is not there stays missing; modes are not looked at.
+	Appended []File
 	// Times are of files of Root, which is writable: they get them first.
 	Times []Time
 	// ShmSize is the size of /dev/shm in bytes; 0 is docker's 64 MiB.

@@ -35,6 +35,7 @@ type buildFlags struct {
 	tags, buildArgs, labels, noCacheFilter   []string
 	outputs, addHosts, ulimits, contexts     []string
 	secrets, ssh, allow, volumes             []string
+	proxyNetwork                             bool
 	file, target, platform, network, shmSize string
 	annotations, argFiles, attest            []string
 	provenance, sbom                         string
@@ -109,6 +110,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVar(&f.metadataFile, "metadata-file", "", "write the digests of the result to this file, as JSON")
 	fl.IntVar(&f.jobs, "jobs", max(4, runtime.NumCPU()), "how many steps run at the same time")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default (one of their own), host or none")
+	fl.BoolVar(&f.proxyNetwork, "proxy-network", false, "have RUN steps reach the network through a proxy alone, and show what they ask for")
 	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure, device[=NAME]; buildx.local.delete for an output with mode=delete")
 	f.limits.add(fl)
 	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP or NAME:host-gateway")
@@ -356,6 +358,7 @@ func (f *buildFlags) plan() (planner.Options, error) {
 	default:
 		return o, usage("--network: %q is not supported", f.network).WithHint("default, host or none")
 	}
+	o.Proxied = f.proxyNetwork
 	if o.Limits, err = f.limits.parse(); err != nil {
 		return o, err
 	}
