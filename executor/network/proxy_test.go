@@ -2,6 +2,7 @@ package network
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -65,7 +66,7 @@ func client(t *testing.T, n *Network, trusts []byte) *http.Client {
 	must(t, err)
 	transport := &http.Transport{
 		Proxy: http.ProxyURL(proxy), TLSClientConfig: &tls.Config{RootCAs: pool},
-		Dial: func(network, address string) (c net.Conn, err error) { //nolint:staticcheck // on a thread of its own
+		DialContext: func(_ context.Context, network, address string) (c net.Conn, err error) {
 			within(t, n.Namespace(), func() { c, err = net.DialTimeout(network, address, 5*time.Second) })
 			return c, err
 		},
