@@ -85,10 +85,8 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVar(&f.sbom, "sbom", "", "false: no list of what the image consists of; others are not made yet")
 	fl.StringArrayVar(&f.attest, "attest", nil, "type=sbom|provenance,disabled=true; others are not made yet")
 	fl.Lookup("provenance").NoOptDefVal, fl.Lookup("sbom").NoOptDefVal = "true", "true"
-	for name, why := range map[string]string{"rm": "intermediate containers do not stay", "force-rm": "intermediate containers do not stay", "compress": "no context is sent"} {
-		fl.Var(&choice{value: "true", words: []string{"true"}}, name, "of docker's first builder: "+why)
-		fl.Lookup(name).NoOptDefVal, fl.Lookup(name).Hidden = "true", true
-	}
+	addHeld(fl)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return notThere(flagError(cmd, err), err, missingBuildFlags) })
 	fl.BoolVar(&f.squash, "squash", false, "make one layer of all that this build adds to its base")
 	fl.StringVar(&f.hostname, "hostname", "", "name of the machine that RUN steps see")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")

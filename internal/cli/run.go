@@ -74,7 +74,7 @@ func newCreate(g *globals) *cobra.Command {
 // add adds the flags that run and create share.
 func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &exitError{status: container.StatusFailed, err: notThere(flagError(cmd, err), err)}
+		return &exitError{status: container.StatusFailed, err: notThere(flagError(cmd, err), err, missingFlags)}
 	})
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
@@ -107,7 +107,7 @@ var missingFlags = map[string]string{
 const hostNetwork = "a container uses the host's network: what it listens on needs no publishing"
 
 // notThere gives the message about an unknown flag the reason, where there is one.
-func notThere(e, from error) error {
+func notThere(e, from error, missingFlags map[string]string) error {
 	missing, ok := errors.AsType[*pflag.NotExistError](from)
 	if !ok {
 		return e
