@@ -32,6 +32,15 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("image ID %q is ambiguous: it begins %s", e.Text, strings.Join(short, ", "))
 }
 
+// MissingError is an [ErrNotFound] that says what is not here.
+type MissingError struct{ Text string }
+
+// Error is worded as docker's.
+func (e *MissingError) Error() string { return "No such image: " + e.Text }
+
+// Is makes it an [ErrNotFound].
+func (e *MissingError) Is(target error) bool { return target == ErrNotFound }
+
 // Find returns the image that people call text: a name with a tag (the default is
 // latest), a digest or both, an ID, or the beginning of an ID that no other image
 // shares. A digest may be that of the image's config, of its manifest or of the
@@ -58,7 +67,7 @@ func (s *Store) Find(ctx context.Context, text string, want image.Platform) (Fou
 	if parseErr != nil {
 		return Found{}, parseErr
 	}
-	return Found{}, fmt.Errorf("no such image: %s: %w", ref.Familiar(), ErrNotFound)
+	return Found{}, &MissingError{ref.Familiar()}
 }
 
 // Lookup is [Store.Find] for what is known to be a name. ok is false where
@@ -137,7 +146,7 @@ func (s *Store) findDigest(d image.Digest, text string) (Found, error) {
 			return Found{Record: r.as(d)}, nil
 		}
 	}
-	return Found{}, fmt.Errorf("no such image: %s: %w", text, ErrNotFound)
+	return Found{}, &MissingError{text}
 }
 
 func (s *Store) findPrefix(prefix, text string) (Found, bool, error) {

@@ -25,7 +25,7 @@ func named(cmd *cobra.Command, use string, aliases ...string) *cobra.Command {
 // newImageGroup is "builder image", docker's longer form of the commands.
 func newImageGroup(g *globals) *cobra.Command {
 	return group("image", "Manage images", "  builder image ls",
-		newBuild(g), newHistory(g), newImport(g), newInspect(g), newLoad(g), newPull(g), newPush(g), newSave(g), newTag(g),
+		newBuild(g), newHistory(g), newImport(g), newImageInspect(g), newLoad(g), newPull(g), newPush(g), newSave(g), newTag(g),
 		named(newImages(g), "ls [OPTIONS] [NAME[:TAG]]", "list"),
 		newImagePrune(g),
 		named(newRmi(g), "rm [OPTIONS] IMAGE [IMAGE...]", "remove"),
@@ -34,5 +34,5 @@ func newImageGroup(g *globals) *cobra.Command {
 
 // imageCommands are the commands about registries and about the store as a whole.
 func imageCommands(g *globals) []*cobra.Command {
-	return []*cobra.Command{newSearch(g), newLogin(g), newLogout(g), newImageGroup(g), newImagetoolsGroup(g), newManifestGroup(g), newSystemGroup(g), newBuilderGroup(g), newPrune(g, "prune [OPTIONS]"), newDu(g), newMan(g)}
+	return []*cobra.Command{newSearch(g), newLogin(g), newLogout(g), newImageGroup(g), newVolumeGroup(g), newImagetoolsGroup(g), newManifestGroup(g), newSystemGroup(g), newBuilderGroup(g), newPrune(g, "prune [OPTIONS]"), newDu(g), newMan(g)}
 }

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"context"
 	"slices"
 	"time"
 
 	"builder/image"
 	"builder/internal/container"
+	"builder/internal/depot"
 )
 
 // inspectedContainer is a container under docker's field names.
@@ -21,6 +23,8 @@ type inspectedContainer struct {
 	HostConfig inspectedHost
 	Mounts     []inspectedMount
 	Config     inspectedConfig
+	// With --size: what the container changed, and that with what its image has.
+	SizeRw, SizeRootFs *int64 `json:",omitempty"`
 }
 
 type inspectedState struct {
@@ -48,6 +52,25 @@ type inspectedConfig struct {
 	Image          string
 	Tty, OpenStdin bool
 	StopTimeout    int
+}
+
+// inspectContainer collects what is known of a container; with size, what its
+// files take, too.
+func (m *machine) inspectContainer(ctx context.Context, c *container.Container, size bool) (inspectedContainer, error) {
+	i := inspectContainer(c)
+	if !size {
+		return i, nil
+	}
+	changed, err := depot.TreeSize(ctx, m.path("containers", c.ID, "tree"))
+	if err != nil {
+		return i, err
+	}
+	whole, known := changed, m.sizes()
+	for _, l := range c.Layers {
+		whole += known.layer(l)
+	}
+	i.SizeRw, i.SizeRootFs = &changed, &whole
+	return i, nil
 }
 
 func inspectContainer(c *container.Container) inspectedContainer {

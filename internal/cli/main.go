@@ -93,6 +93,10 @@ func report(w io.Writer, err error) int {
 		}
 	}
 	text := diag.Text(err)
+	if _, words := errors.AsType[*noObjectError](err); words && strings.HasPrefix(text, "Error: ") {
+		fmt.Fprint(w, text)
+		return status
+	}
 	if !strings.Contains(strings.SplitN(text, "\n", 2)[0], ":") || !isDiag(err) {
 		text = "builder: " + text
 	}

@@ -429,12 +429,7 @@ func (m *machine) prunable(ctx context.Context, l store.Listed, keys filters, un
 	if err != nil {
 		return false, err
 	}
-	for _, unwanted := range keys["label!"] {
-		if (filters{"label": {unwanted}}).labelsFit("label", c.Config.Labels) {
-			return false, nil
-		}
-	}
-	return keys.labelsFit("label", c.Config.Labels), nil
+	return keys.labelled(c.Config.Labels), nil
 }
 
 // imagesInUse are the images of containers.

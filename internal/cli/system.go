@@ -32,7 +32,7 @@ func newSystemDF(g *globals) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:     "df [OPTIONS]",
-		Short:   "Show what images, containers and caches take",
+		Short:   "Show what images, containers, volumes and caches take",
 		Example: "  builder system df",
 		Args:    exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -86,6 +86,10 @@ func (m *machine) usage(ctx context.Context) (rows []usageRow, shared int64, err
 	if err != nil {
 		return nil, 0, err
 	}
+	volumes, err := m.volumeUsage(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
 	free, others, err := m.caches(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -95,7 +99,7 @@ func (m *machine) usage(ctx context.Context) (rows []usageRow, shared int64, err
 		return nil, 0, err
 	}
 	caches := usageRow{kind: "Build Cache", total: len(free) + len(others), active: len(others), size: total(free), reclaimable: total(free)}
-	return []usageRow{images, containers, caches, mounts}, shared, nil
+	return []usageRow{images, containers, volumes, caches, mounts}, shared, nil
 }
 
 // imageUsage counts each layer once. What a container has is not reclaimable.
@@ -150,8 +154,36 @@ func (m *machine) containerUsage(ctx context.Context) (usageRow, error) {
 	return u, nil
 }
 
+// volumeUsage counts volumes. Those that a container has, running or not, are
+// active, as docker counts them.
+func (m *machine) volumeUsage(ctx context.Context) (usageRow, error) {
+	u := usageRow{kind: "Local Volumes"}
+	all, err := m.containers().ListVolumes()
+	if err != nil {
+		return u, err
+	}
+	users, err := m.containers().VolumeUsers()
+	if err != nil {
+		return u, err
+	}
+	for _, v := range all {
+		size, err := depot.TreeSize(ctx, v.Dir)
+		if err != nil {
+			return u, err
+		}
+		u.total++
+		u.size += size
+		if len(users[v.Name]) > 0 {
+			u.active++
+		} else {
+			u.reclaimable += size
+		}
+	}
+	return u, nil
+}
+
 func newSystemPrune(g *globals) *cobra.Command {
-	var force, all bool
+	var force, all, volumes bool
 	var words []string
 	var keep string
 	cmd := &cobra.Command{
@@ -168,6 +200,9 @@ func newSystemPrune(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if volumes && len(until) > 0 {
+				return usage("--volumes and --filter until= do not go together: of a volume it is not known when it was used")
+			}
 			left, err := parseKeep(keep)
 			if err != nil {
 				return err
@@ -175,6 +210,9 @@ func newSystemPrune(g *globals) *cobra.Command {
 			what := "all stopped containers, all images that nothing names and all caches of builds that no image needs"
 			if all {
 				what = "all stopped containers, all images that no container has and all caches of builds"
+			}
+			if volumes {
+				what += ", and all anonymous volumes that no container has then"
 			}
 			if yes, err := g.confirm(force, what); err != nil || !yes {
 				return err
@@ -188,6 +226,13 @@ func newSystemPrune(g *globals) *cobra.Command {
 					}
 				}
 				g.printPruned("Deleted Containers:", ids)
+				if volumes {
+					emptied, freed, err := m.pruneVolumes(ctx, keys, false)
+					if stopped += freed; err != nil {
+						return err
+					}
+					g.printPruned("Deleted Volumes:", emptied)
+				}
 				lines, freed, err := m.pruneImages(ctx, keys, all, left)
 				g.printPruned("Deleted Images:", lines)
 				if err != nil {
@@ -210,6 +255,7 @@ func newSystemPrune(g *globals) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&force, "force", "f", false, "do not ask")
 	fl.BoolVarP(&all, "all", "a", false, "remove all images that no container has")
+	fl.BoolVar(&volumes, "volumes", false, "remove anonymous volumes that no container has, too")
 	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE; with label=… or label!=… containers stay")
 	fl.StringVar(&keep, "keep-storage", "", "leave so much of the images and of the caches, of what was made and used last, such as 10gb")
 	return cmd

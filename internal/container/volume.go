@@ -2,8 +2,6 @@ package container
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -104,39 +102,53 @@ func (s *Store) mount(ctx context.Context, v Volume, root sandbox.Root) (Mount, 
 	m.Volume = v.Source
 	if m.Volume == "" {
 		m.Anonymous = true
-		var id [32]byte
-		if _, err := rand.Read(id[:]); err != nil {
+		var err error
+		if m.Volume, err = newVolumeName(); err != nil {
 			return m, err
 		}
-		m.Volume = hex.EncodeToString(id[:])
 	}
 	// The name stands for the directory data in it, so that there is room for more.
 	dir := filepath.Join(s.Volumes, m.Volume)
-	m.Source = filepath.Join(dir, "data")
+	m.Source = filepath.Join(dir, volumeData)
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return m, err
+		if err != nil {
+			return m, err
+		}
+		return m, refill(ctx, dir, root, v.Target)
 	}
-	temporary := filepath.Join(s.Volumes, ".new-"+rand.Text())
-	if err := os.MkdirAll(temporary, 0o711); err != nil {
-		return m, err
-	}
-	err := fill(ctx, filepath.Join(temporary, "data"), root, v.Target)
-	if err == nil {
-		err = sys.RenameNoReplace(temporary, dir)
-	}
+	err := s.makeVolume(m.Volume, noted(nil, m.Anonymous), func(data string) error {
+		return errors.Join(os.Mkdir(data, 0o755), fill(ctx, data, root, v.Target))
+	})
 	if errors.Is(err, fs.ErrExist) {
-		err = os.RemoveAll(temporary) // another process was first
-	} else if err != nil {
-		err = errors.Join(err, os.RemoveAll(temporary))
+		err = nil // another process was first
 	}
 	return m, err
 }
 
-// fill makes the directory dir a copy of the directory at path in the root.
-func fill(ctx context.Context, dir string, root sandbox.Root, path string) (err error) {
-	if err := os.Mkdir(dir, 0o755); err != nil {
+// refill gives a volume that is there and empty what the image has at its place,
+// as docker does: "volume create" makes empty ones.
+func refill(ctx context.Context, dir string, root sandbox.Root, target string) (err error) {
+	lock, err := os.Open(dir)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := sys.Lock(lock); err != nil {
+		return err
+	}
+	data := filepath.Join(dir, volumeData)
+	entries, err := os.ReadDir(data)
+	if gone(err) {
+		err = os.Mkdir(data, 0o755)
+	}
+	if err != nil || len(entries) > 0 {
+		return err
+	}
+	return fill(ctx, data, root, target)
+}
+
+// fill makes the empty directory dir a copy of the directory at path in the root.
+func fill(ctx context.Context, dir string, root sandbox.Root, path string) (err error) {
 	original, err := sandbox.OpenDir(root, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
