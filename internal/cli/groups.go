@@ -34,5 +34,5 @@ func newImageGroup(g *globals) *cobra.Command {
 
 // imageCommands are the commands about registries and about the store as a whole.
 func imageCommands(g *globals) []*cobra.Command {
-	return []*cobra.Command{newSearch(g), newLogin(g), newLogout(g), newImageGroup(g), newVolumeGroup(g), newImagetoolsGroup(g), newManifestGroup(g), newSystemGroup(g), newBuilderGroup(g), newPrune(g, "prune [OPTIONS]"), newDu(g), newMan(g)}
+	return []*cobra.Command{newSearch(g), newLogin(g), newLogout(g), newImageGroup(g), newVolumeGroup(g), newImagetoolsGroup(g), newManifestGroup(g), newSystemGroup(g), newSystemInfo(g), newBuilderGroup(g), newPrune(g, "prune [OPTIONS]"), newDu(g), newMan(g)}
 }

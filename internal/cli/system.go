@@ -18,7 +18,7 @@ import (
 
 // newSystemGroup is "builder system".
 func newSystemGroup(g *globals) *cobra.Command {
-	return group("system", "What all of it takes, and getting rid of it", "  builder system df", newSystemDF(g), newSystemPrune(g))
+	return group("system", "What all of it takes, and getting rid of it", "  builder system df", newSystemDF(g), newSystemInfo(g), newSystemPrune(g))
 }
 
 // usageRow is one kind of things in system df.
@@ -30,12 +30,16 @@ type usageRow struct {
 
 func newSystemDF(g *globals) *cobra.Command {
 	var format string
+	var verbose bool
 	cmd := &cobra.Command{
 		Use:     "df [OPTIONS]",
 		Short:   "Show what images, containers, volumes and caches take",
-		Example: "  builder system df",
+		Example: "  builder system df --verbose",
 		Args:    exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if verbose {
+				return g.verboseDF(cmd, format)
+			}
 			show, err := printer(format)
 			if err != nil {
 				return err
@@ -57,8 +61,24 @@ func newSystemDF(g *globals) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "", "table, json, a Go template, or table and a template")
+	cmd.Flags().StringVar(&format, "format", "", "table, json, a Go template, or table and a template; with -v, over .Images, .Containers, .Volumes, .BuildCache")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "list each image, container, volume and cache")
 	return cmd
+}
+
+// verboseDF is system df -v.
+func (g *globals) verboseDF(cmd *cobra.Command, format string) error {
+	show, err := verbosePrinter(format)
+	if err != nil {
+		return err
+	}
+	return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+		lists, caches, err := m.usageLists(ctx, format != "" && format != "table")
+		if err != nil {
+			return err
+		}
+		return show(g.out, lists, caches)
+	})
 }
 
 func (r usageRow) row() row {
