@@ -146,12 +146,18 @@ func (s *Store) LookupAll(_ context.Context, ref image.Reference) ([]Found, erro
 
 // Untag takes a name away, for all platforms, and returns what it named.
 func (s *Store) Untag(ctx context.Context, ref image.Reference) (removed []Name, err error) {
+	return s.untag(ctx, ref, func(Name) bool { return true })
+}
+
+// untag is Untag of those that fit.
+func (s *Store) untag(ctx context.Context, ref image.Reference, fits func(Name) bool) (removed []Name, err error) {
 	err = s.change(ctx, ref.Name(), func(names []Name) []Name {
 		return slices.DeleteFunc(names, func(n Name) bool {
-			if n.Reference == ref {
+			gone := n.Reference == ref && fits(n)
+			if gone {
 				removed = append(removed, n)
 			}
-			return n.Reference == ref
+			return gone
 		})
 	})
 	if err != nil {

@@ -19,6 +19,8 @@ type RemoveOptions struct {
 	Force bool
 	// KeepUntagged leaves an image here that has lost its last name.
 	KeepUntagged bool
+	// Platform, where it is given, takes the image for it alone out of a name's.
+	Platform image.Platform
 	// InUse says why an image must stay, such as a container that uses it. May be nil.
 	InUse func(id image.Digest) error
 }
@@ -58,9 +60,12 @@ func (e *ConflictError) Error() string {
 // all names away, which needs Force if they are in several repositories. Digests
 // by which an image is known go with its last tag.
 func (s *Store) Remove(ctx context.Context, text string, o RemoveOptions) (Removed, error) {
-	found, err := s.Find(ctx, text, image.Platform{})
+	found, err := s.Find(ctx, text, o.Platform)
 	if err != nil {
 		return Removed{}, err
+	}
+	if o.Platform.OS != "" && !image.MatchPlatform(o.Platform, found.Platform) {
+		return Removed{}, fmt.Errorf("image %s was found but does not provide the specified platform (%s)", text, image.FormatPlatform(o.Platform))
 	}
 	names, err := s.namesOf(found.ID)
 	if err != nil {
@@ -93,7 +98,7 @@ func (s *Store) remove(ctx context.Context, id image.Digest, names []Name, o Rem
 	var r Removed
 	ids := []image.Digest{id}
 	for _, n := range names {
-		untagged, err := s.Untag(ctx, n.Reference)
+		untagged, err := s.untag(ctx, n.Reference, func(other Name) bool { return o.Platform.OS == "" || other.ID == id })
 		if err != nil {
 			return r, err
 		}

@@ -135,7 +135,7 @@ func (in *input) fromGit(ctx context.Context, git planner.Git, fetch *fetcher) e
 // fromWeb makes a file of a web server the context if it is a tar, or else the
 // recipe for an empty one.
 func (m *machine) fromWeb(ctx context.Context, in *input, address string, fetch *fetcher) error {
-	data, err := fetch.file(ctx, "[internal] load remote build context", address)
+	data, err := fetch.contextFile(ctx, "[internal] load remote build context", address)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (m *machine) openTar(ctx context.Context, in *input, r io.Reader) error {
 
 // recipeFrom reads a recipe from a web server.
 func (m *machine) recipeFrom(ctx context.Context, address string, fetch *fetcher) (*diag.File, error) {
-	data, err := fetch.file(ctx, "[internal] load remote Dockerfile", address)
+	data, err := fetch.contextFile(ctx, "[internal] load remote Dockerfile", address)
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +184,15 @@ func (m *machine) recipeFrom(ctx context.Context, address string, fetch *fetcher
 	return recipe, errors.Join(err, data.Close())
 }
 
+// contextFile fetches what a build is given.
+func (f *fetcher) contextFile(ctx context.Context, what, address string) (*fetchedFile, error) {
+	r, err := f.file(ctx, what, address)
+	if err != nil {
+		return nil, fmt.Errorf("build context: %w", err)
+	}
+	return r, nil
+}
+
 // file fetches a file for the command itself.
 func (f *fetcher) file(ctx context.Context, what, address string) (*fetchedFile, error) {
 	const name = "context"
@@ -191,14 +200,14 @@ func (f *fetcher) file(ctx context.Context, what, address string) (*fetchedFile,
 		return f.HTTP(ctx, planner.HTTP{URL: address, Name: name}, v)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("build context: %w", err)
+		return nil, err
 	}
 	e, ok := opened.Lookup(name)
 	if err := opened.Err(); err != nil {
 		return nil, err
 	}
 	if !ok || e.Type != layer.File {
-		return nil, fmt.Errorf("build context: %s is gone", filepath.Join(opened.Dir(), name))
+		return nil, fmt.Errorf("%s is gone", filepath.Join(opened.Dir(), name))
 	}
 	if e.Size == 0 {
 		return &fetchedFile{ReadCloser: io.NopCloser(bytes.NewReader(nil))}, nil

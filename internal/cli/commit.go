@@ -65,6 +65,7 @@ func newCommit(g *globals) *cobra.Command {
 	fl.StringVarP(&o.author, "author", "a", "", "author of the image")
 	fl.StringVarP(&o.message, "message", "m", "", "comment of the image's history")
 	fl.StringArrayVarP(&o.changes, "change", "c", nil, "apply a Dockerfile instruction to the config: "+strings.Join(changeable, ", "))
+	hold(fl, "pause", "p", "false", "a container that runs is not paused; builder stop stops it")
 	fl.BoolVar(&o.force, "force", false, "take over a name that a recipe's build made")
 	return cmd
 }

@@ -74,22 +74,32 @@ func ago(t time.Time) string {
 
 func newRmi(g *globals) *cobra.Command {
 	var force, noPrune bool
+	var platforms []string
 	cmd := &cobra.Command{
 		Use:     "rmi [OPTIONS] IMAGE [IMAGE...]",
 		Short:   "Remove images or names of images",
 		Example: "  builder rmi app:1.0",
 		Args:    between(1, -1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			wants, err := wantedAll(platforms)
+			if err != nil {
+				return err
+			}
+			if len(wants) == 0 {
+				wants = []image.Platform{{}}
+			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
 				// This process needs no blob: its hold would keep what it removes.
 				errs := []error{m.letGo()}
 				for _, arg := range args {
-					removed, err := m.removeImage(ctx, arg, store.RemoveOptions{Force: force, KeepUntagged: noPrune})
-					for _, line := range removed.Lines() {
-						fmt.Fprintln(g.out, line)
-					}
-					if err != nil && !(force && errors.Is(err, store.ErrNotFound)) {
-						errs = append(errs, err)
+					for _, want := range wants {
+						removed, err := m.removeImage(ctx, arg, store.RemoveOptions{Force: force, KeepUntagged: noPrune, Platform: want})
+						for _, line := range removed.Lines() {
+							fmt.Fprintln(g.out, line)
+						}
+						if err != nil && !(force && errors.Is(err, store.ErrNotFound)) {
+							errs = append(errs, err)
+						}
 					}
 				}
 				return errors.Join(errs...)
@@ -97,6 +107,7 @@ func newRmi(g *globals) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove an image although several repositories name it; of one that a stopped container needs, the names")
+	cmd.Flags().StringSliceVar(&platforms, "platform", nil, "remove the images for these platforms only")
 	cmd.Flags().BoolVar(&noPrune, "no-prune", false, "keep an image that has lost its last name")
 	return cmd
 }

@@ -59,6 +59,8 @@ func newImages(g *globals) *cobra.Command {
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "show IDs in full")
 	fl.BoolVar(&f.digests, "digests", false, "show manifest digests")
 	fl.BoolVar(&f.origin, "origin", false, "show how images came to be: recipe, pull, load, import, commit")
+	hold(fl, "tree", "", "false", "images -a has a row for each platform of a name")
+	fl.Lookup("tree").Hidden = true
 	fl.StringVar(&f.format, "format", "", "table, json, a Go template, or table and a template")
 	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "show what fits, as KEY=VALUE: "+strings.Join(imageFilters, ", "))
 	return cmd

@@ -28,7 +28,7 @@ func newImport(g *globals) *cobra.Command {
 	var message, platform string
 	var force bool
 	cmd := &cobra.Command{
-		Use:     "import [OPTIONS] FILE|- [NAME[:TAG]]",
+		Use:     "import [OPTIONS] FILE|URL|- [NAME[:TAG]]",
 		Short:   "Make an image of one layer out of a root file system in a tar",
 		Example: "  debootstrap bookworm root && tar -C root -c . | builder import - debian:bookworm",
 		Args:    between(1, 2, "a tar and a name"),
@@ -48,7 +48,7 @@ func newImport(g *globals) *cobra.Command {
 				return err
 			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
-				in, err := openFileOr(args[0], g.in)
+				in, err := m.openImport(ctx, args[0])
 				if err != nil {
 					return err
 				}
@@ -66,6 +66,20 @@ func newImport(g *globals) *cobra.Command {
 	cmd.Flags().BoolVar(&force, "force", false, "take over a name that a recipe's build made")
 	cmd.Flags().StringVar(&platform, "platform", "", "platform of the image (default this machine's)")
 	return cmd
+}
+
+// openImport opens what import reads: standard input, a file, or what a web server
+// has, by docker's rule.
+func (m *machine) openImport(ctx context.Context, from string) (io.ReadCloser, error) {
+	if !strings.HasPrefix(from, "http://") && !strings.HasPrefix(from, "https://") {
+		return openFileOr(from, m.in)
+	}
+	view := newTransfers("auto", m.err)
+	f, err := m.newFetcher(ctx, view, func(string) ([]byte, bool) { return nil, false }).file(ctx, "import "+from, from)
+	if err = errors.Join(err, view.Close()); err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	return f, nil
 }
 
 // openFileOr opens a file, or takes standard input for "-".

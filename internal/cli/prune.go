@@ -292,13 +292,21 @@ func (g *globals) confirm(force bool, what string) (bool, error) {
 	if force {
 		return true, nil
 	}
-	fmt.Fprintf(g.err, "WARNING! This will remove %s.\nAre you sure you want to continue? [y/N] ", what)
+	fmt.Fprintf(g.err, "WARNING! This will remove%s\nAre you sure you want to continue? [y/N] ", what)
 	line, err := bufio.NewReader(g.in).ReadString('\n')
 	if err != nil && line == "" {
 		return false, nil //nolint:nilerr // no answer is no
 	}
 	answer := strings.ToLower(strings.TrimSpace(line))
 	return answer == "y" || answer == "yes", nil
+}
+
+// pruneWarning says what builder prune is about to do.
+func pruneWarning(all bool) string {
+	if all {
+		return " all build cache that no image and no container needs, and how the layers of images were built."
+	}
+	return " all dangling build cache: what no image and no container needs."
 }
 
 // newBuilderGroup is "builder builder", docker's name for what is done to caches.
@@ -331,7 +339,7 @@ func newPrune(g *globals, use string) *cobra.Command {
 					}
 				}
 			}
-			if yes, err := g.confirm(force, "caches of builds that no image and no container needs"); err != nil || !yes {
+			if yes, err := g.confirm(force, pruneWarning(all)); err != nil || !yes {
 				return err
 			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
@@ -405,7 +413,9 @@ func (m *machine) pruneImages(ctx context.Context, keys filters, all bool, keep 
 			continue
 		}
 		removed, err := m.store.Remove(ctx, string(l.ID), store.RemoveOptions{Force: true})
-		lines = append(lines, removed.Lines()...)
+		for _, line := range removed.Lines() {
+			lines = append(lines, strings.ToLower(line[:1])+line[1:]) // as docker has it here
+		}
 		for _, layer := range removed.Layers {
 			freed += store.LayerSize(layer)
 		}
@@ -469,9 +479,9 @@ func newImagePrune(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			what := "all images that nothing names"
+			what := " all dangling images."
 			if all {
-				what = "all images that no container has"
+				what = " all images without at least one container associated to them."
 			}
 			if yes, err := g.confirm(force, what); err != nil || !yes {
 				return err

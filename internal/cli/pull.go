@@ -56,6 +56,7 @@ func newPull(g *globals) *cobra.Command {
 	fl.StringVar(&f.platform, "platform", "", "platform of the image (default this machine's)")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the name")
 	fl.Var(&f.progress, "progress", "how to show progress")
+	holdTrust(fl)
 	g.tlsFlag(cmd)
 	return cmd
 }

@@ -21,6 +21,8 @@ type pushFlags struct {
 	progress           choice
 	compression, types choice
 	level              int
+	platform           string
+	want               image.Platform // platform, parsed
 }
 
 func newPush(g *globals) *cobra.Command {
@@ -47,6 +49,9 @@ func newPush(g *globals) *cobra.Command {
 			if f.compression.value == "estargz" && f.types.value == "docker" {
 				return usage("--compression=estargz needs OCI's media types").WithHint("leave --format=docker out")
 			}
+			if f.want, err = wanted(f.platform); err != nil {
+				return err
+			}
 			if f.quiet {
 				f.progress.value = "quiet"
 			}
@@ -71,7 +76,9 @@ func newPush(g *globals) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all-tags", "a", false, "send all tags of the repository")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the result")
+	fl.StringVar(&f.platform, "platform", "", "send the image for this platform alone, of a name for several")
 	fl.Var(&f.progress, "progress", "how to show progress")
+	holdTrust(fl)
 	fl.Var(&f.compression, "compression", "how layers made here are packed: gzip, zstd, estargz, uncompressed")
 	fl.IntVar(&f.level, "compression-level", 0, "level of the compression (default the library's)")
 	fl.Var(&f.types, "format", "media types of the manifest: oci or docker")
@@ -103,15 +110,22 @@ func (m *machine) allTags(repositories []image.Reference) ([]image.Reference, er
 // pushNamed sends the image of a name and prints what the registry has then.
 func (m *machine) pushNamed(ctx context.Context, ref image.Reference, f *pushFlags) error {
 	packing := form{compression: f.compression.value, level: f.level, docker: f.types.value == "docker"}
-	if pushed, err := m.pushBuilt(ctx, ref, output{form: packing}, f); pushed || err != nil {
-		return err
+	if f.want.OS == "" {
+		if pushed, err := m.pushBuilt(ctx, ref, output{form: packing}, f); pushed || err != nil {
+			return err
+		}
 	}
-	found, ok, err := m.store.Lookup(ctx, ref, image.Platform{})
+	found, ok, err := m.store.Lookup(ctx, ref, f.want)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		return usage("an image with the name %s is not here", ref.Familiar()).WithHint("builder images lists what is")
+		return usage("An image does not exist locally with the tag: %s", ref.FamiliarName()).WithHint("builder images lists what is here; %s is not", ref.Familiar())
+	}
+	if f.want.OS != "" {
+		if err := checkPlatform(ref.Familiar(), f.want, found.Platform); err != nil {
+			return err
+		}
 	}
 	img, config, err := m.store.Load(ctx, found.Record)
 	if err != nil {
@@ -144,6 +158,10 @@ func (m *machine) pushNamed(ctx context.Context, ref image.Reference, f *pushFla
 // notePushed remembers by which digest the registry has an image, unless the
 // name means another one meanwhile.
 func (m *machine) notePushed(ctx context.Context, f store.Found, digest image.Digest) error {
+	all, err := m.store.LookupAll(ctx, f.Name.Reference)
+	if err != nil || len(all) > 1 {
+		return err // the name is that of several: one alone does not take it
+	}
 	now, ok, err := m.store.Lookup(ctx, f.Name.Reference, f.Platform)
 	if err != nil || !ok || now.ID != f.ID || now.Name.Manifest == digest {
 		return err

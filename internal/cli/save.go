@@ -19,7 +19,8 @@ import (
 )
 
 func newSave(g *globals) *cobra.Command {
-	var dest, platform string
+	var dest string
+	var platforms []string
 	format := choice{value: "docker", words: []string{"docker", "oci"}}
 	compress := choice{value: "none", words: []string{"none", "gzip", "zstd"}}
 	cmd := &cobra.Command{
@@ -28,14 +29,17 @@ func newSave(g *globals) *cobra.Command {
 		Example: "  builder save -o app.tar app:1.0",
 		Args:    between(1, -1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			want, err := wanted(platform)
+			wants, err := wantedAll(platforms)
 			if err != nil {
 				return err
+			}
+			if len(wants) > 1 && format.value == "docker" {
+				return usage("a docker archive holds no index of several platforms").WithHint("add --format oci, or save one platform at a time")
 			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
 				var exports []image.Export
 				for _, arg := range args {
-					e, err := m.packed(ctx, arg, want, format.value == "docker")
+					e, err := m.packedFor(ctx, arg, wants, format.value == "docker")
 					if err != nil {
 						return err
 					}
@@ -52,7 +56,7 @@ func newSave(g *globals) *cobra.Command {
 	cmd.Flags().StringVarP(&dest, "output", "o", "-", "file to write; - is standard output")
 	cmd.Flags().Var(&format, "format", "docker or oci")
 	cmd.Flags().Var(&compress, "compress", "pack the archive: none, gzip or zstd")
-	cmd.Flags().StringVar(&platform, "platform", "", "platform of the images, where a name means several")
+	cmd.Flags().StringSliceVar(&platforms, "platform", nil, "platform of the images, where a name means several; of several an index is made")
 	return cmd
 }
 
@@ -70,6 +74,36 @@ func compressed(w io.Writer, name string, write func(io.Writer) error) error {
 		return err
 	}
 	return errors.Join(write(z), z.Close())
+}
+
+// wantedAll parses platforms; of none any will do.
+func wantedAll(texts []string) ([]image.Platform, error) {
+	var all []image.Platform
+	for _, text := range texts {
+		p, err := wanted(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// packedFor returns an image of the store on its way out, or an index of what its
+// name means on several platforms.
+func (m *machine) packedFor(ctx context.Context, name string, wants []image.Platform, docker bool) (image.Export, error) {
+	if len(wants) < 2 {
+		return m.packed(ctx, name, append(wants, image.Platform{})[0], docker)
+	}
+	var members []image.Export
+	for _, want := range wants {
+		e, err := m.packed(ctx, name, want, docker)
+		if err != nil {
+			return image.Export{}, err
+		}
+		members = append(members, e)
+	}
+	return image.Join(image.Form{}.Types, members, nil)
 }
 
 // packed returns an image of the store on its way out.
@@ -105,7 +139,6 @@ func (m *machine) packed(ctx context.Context, name string, want image.Platform, 
 
 func newLoad(g *globals) *cobra.Command {
 	var from, platform string
-	var quiet bool
 	cmd := &cobra.Command{
 		Use:     "load [OPTIONS]",
 		Short:   "Take images out of an archive",
@@ -121,7 +154,7 @@ func newLoad(g *globals) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err = errors.Join(m.load(ctx, in, want, quiet), in.Close()); err != nil {
+				if err = errors.Join(m.load(ctx, in, want), in.Close()); err != nil {
 					return fmt.Errorf("load %s: %w", from, err)
 				}
 				return nil
@@ -130,13 +163,13 @@ func newLoad(g *globals) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&from, "input", "i", "-", "archive to read; - is standard input")
 	cmd.Flags().StringVar(&platform, "platform", "", "platform to take of several (default this machine's)")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show nothing")
+	cmd.Flags().BoolP("quiet", "q", false, "show no progress: none is shown anyway")
 	return cmd
 }
 
 // load reads an archive. Its names are a stranger's: one that means another
 // image here stays as it is, and that is said.
-func (m *machine) load(ctx context.Context, in io.Reader, want image.Platform, quiet bool) error {
+func (m *machine) load(ctx context.Context, in io.Reader, want image.Platform) error {
 	f, err := m.spool(in)
 	if err != nil {
 		return err
@@ -159,7 +192,7 @@ func (m *machine) load(ctx context.Context, in io.Reader, want image.Platform, q
 		if err != nil {
 			return err
 		}
-		if err := m.nameLoaded(ctx, rec, e.References, quiet); err != nil {
+		if err := m.nameLoaded(ctx, rec, e.References); err != nil {
 			return err
 		}
 	}
@@ -199,14 +232,9 @@ func (m *machine) takeIn(ctx context.Context, p image.Packed, blobs image.Blobs)
 	return m.store.Add(ctx, store.Record{Layers: layers, Manifests: []image.Digest{p.Manifest.Digest}, Origin: store.FromLoad, Made: time.Now()}, p.ConfigBytes)
 }
 
-func (m *machine) nameLoaded(ctx context.Context, rec store.Record, refs []image.Reference, quiet bool) error {
-	say := func(format string, args ...any) {
-		if !quiet {
-			fmt.Fprintf(m.out, format, args...)
-		}
-	}
+func (m *machine) nameLoaded(ctx context.Context, rec store.Record, refs []image.Reference) error {
 	if len(refs) == 0 {
-		say("Loaded image ID: %s\n", rec.ID)
+		fmt.Fprintf(m.out, "Loaded image ID: %s\n", rec.ID)
 	}
 	for _, ref := range refs {
 		found, ok, err := m.store.Lookup(ctx, ref, rec.Platform)
@@ -220,7 +248,7 @@ func (m *machine) nameLoaded(ctx context.Context, rec store.Record, refs []image
 		if err := m.tag(ctx, rec, []image.Reference{ref}); err != nil {
 			return err
 		}
-		say("Loaded image: %s\n", ref.Familiar())
+		fmt.Fprintf(m.out, "Loaded image: %s\n", ref.Familiar())
 	}
 	return nil
 }

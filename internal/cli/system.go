@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -202,6 +203,25 @@ func (m *machine) volumeUsage(ctx context.Context) (usageRow, error) {
 	return u, nil
 }
 
+// systemWarning says what system prune is about to do, in docker's lines.
+func systemWarning(all, volumes bool, filters []string) string {
+	what := []string{"all stopped containers"}
+	if volumes {
+		what = append(what, "all anonymous volumes not used by at least one container")
+	}
+	if all {
+		what = append(what, "all images without at least one container associated to them", "all build cache")
+	} else {
+		what = append(what, "all dangling images", "unused build cache")
+	}
+	text := ":\n  - " + strings.Join(what, "\n  - ") + "\n"
+	if len(filters) > 0 {
+		filters = slices.Sorted(slices.Values(filters))
+		text += "\n  Items to be pruned will be filtered with:\n  - " + strings.Join(filters, "\n  - ") + "\n"
+	}
+	return text
+}
+
 func newSystemPrune(g *globals) *cobra.Command {
 	var force, all, volumes bool
 	var words []string
@@ -227,13 +247,7 @@ func newSystemPrune(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			what := "all stopped containers, all images that nothing names and all caches of builds that no image needs"
-			if all {
-				what = "all stopped containers, all images that no container has and all caches of builds"
-			}
-			if volumes {
-				what += ", and all anonymous volumes that no container has then"
-			}
+			what := systemWarning(all, volumes, words)
 			if yes, err := g.confirm(force, what); err != nil || !yes {
 				return err
 			}

@@ -244,9 +244,9 @@ func newVolumePrune(g *globals) *cobra.Command {
 				}
 				all = every
 			}
-			what := "anonymous local volumes not used by at least one container"
+			what := " anonymous local volumes not used by at least one container."
 			if all {
-				what = "all local volumes not used by at least one container"
+				what = " all local volumes not used by at least one container."
 			}
 			if yes, err := g.confirm(force, what); err != nil || !yes {
 				return err
