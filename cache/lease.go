@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"builder/internal/sys"
 )
@@ -207,6 +208,34 @@ func (c *Cache) held(except string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Oldest returns when the oldest lease was taken that another process holds. ok is false
+// where there is none.
+func (c *Cache) Oldest() (taken time.Time, ok bool, err error) {
+	c.mu.Lock()
+	own := ""
+	if c.lease != nil {
+		own = c.lease.name
+	}
+	c.mu.Unlock()
+	names, err := c.held(own)
+	if err != nil {
+		return taken, false, fmt.Errorf("leases: %w", err)
+	}
+	for _, name := range names {
+		st, err := os.Stat(c.leasePath(name, lockName))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has ended
+		}
+		if err != nil {
+			return taken, false, fmt.Errorf("leases: %w", err)
+		}
+		if !ok || st.ModTime().Before(taken) {
+			taken, ok = st.ModTime(), true
+		}
+	}
+	return taken, ok, nil
 }
 
 // isHeld reports whether somebody holds a lease. One that is just being taken

@@ -60,6 +60,9 @@ func (r *run) exec(ctx context.Context, w *work, op planner.Exec) (content image
 	if err := errors.Join(shown.times.putBack(ix, active), layer.ResetRoot(active.Dir())); err != nil {
 		return content, err
 	}
+	if _, err := r.Depot.Use(ix.Content()); err != nil { // one that is here already stays
+		return content, err
+	}
 	tree, err := r.Snapshots.Commit(ctx, active, snapshot.Chain(parent.ID, ix.Content()))
 	if err != nil {
 		return content, err

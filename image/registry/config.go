@@ -27,6 +27,20 @@ type Config struct {
 type Cache struct {
 	// MaxSize bounds what caches take that no image needs, such as "20gb".
 	MaxSize string `toml:"max-size"`
+	// GC are rules for what goes, in the order in which they are followed, with
+	// the keys that buildkitd.toml has for them.
+	GC []GCRule `toml:"gcpolicy"`
+}
+
+// GCRule says which caches go. Sizes are numbers of bytes, or text such as "10GB" or, of
+// the disk, "20%"; times are numbers of seconds, or text such as "48h".
+type GCRule struct {
+	All           bool     `toml:"all"`
+	Filters       []string `toml:"filters"`
+	KeepDuration  any      `toml:"keepDuration"`
+	ReservedSpace any      `toml:"reservedSpace"`
+	MaxUsedSpace  any      `toml:"maxUsedSpace"`
+	MinFreeSpace  any      `toml:"minFreeSpace"`
 }
 
 // Settings is what is said about one registry, by its domain as it stands in

@@ -86,7 +86,9 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringArrayVar(&f.attest, "attest", nil, "type=sbom|provenance,disabled=true; others are not made yet")
 	fl.Lookup("provenance").NoOptDefVal, fl.Lookup("sbom").NoOptDefVal = "true", "true"
 	addHeld(fl)
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return notThere(flagError(cmd, err), err, missingBuildFlags) })
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return notThere(flagError(cmd, err), err, missingBuildFlags)
+	})
 	fl.BoolVar(&f.squash, "squash", false, "make one layer of all that this build adds to its base")
 	fl.StringVar(&f.hostname, "hostname", "", "name of the machine that RUN steps see")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as NAME=VALUE")
@@ -200,7 +202,16 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.Close()) }()
+	var rules []pruneRule
+	defer func() {
+		if m.wrote.Load() && ctx.Err() == nil {
+			err = errors.Join(err, m.collectGarbage(ctx, rules))
+		}
+		err = errors.Join(err, m.Close())
+	}()
+	if rules, err = m.gcRules(); err != nil {
+		return err
+	}
 	remote, err := m.registry()
 	if err != nil {
 		return err
@@ -258,10 +269,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
-	if err := f.report(g, m, built, index, done); err != nil || !m.wrote.Load() {
-		return err
-	}
-	return m.capCaches(ctx)
+	return f.report(g, m, built, index, done)
 }
 
 // parseOutputs reads --output and --push; without both the image goes to the

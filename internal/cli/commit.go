@@ -47,7 +47,7 @@ func newCommit(g *globals) *cobra.Command {
 			if _, err := changedConfig(o.changes); err != nil {
 				return err
 			}
-			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+			return growing(g, cmd, func(ctx context.Context, m *machine) error {
 				c, err := m.containers().Find(args[0])
 				if err != nil {
 					return err

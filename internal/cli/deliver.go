@@ -306,10 +306,14 @@ func (m *machine) chain(ctx context.Context, layers []image.Layer) ([]image.Cont
 	chain := make([]image.ContentDigest, len(layers))
 	for i, l := range layers {
 		chain[i] = l.Content
+		var err error
 		if l.Foreign() {
-			if _, err := m.depot.AddBase(ctx, l); err != nil {
-				return nil, err
-			}
+			_, err = m.depot.AddBase(ctx, l)
+		} else {
+			_, err = m.depot.Use(l.Content)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return chain, nil

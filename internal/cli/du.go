@@ -196,7 +196,7 @@ func (m *machine) everyCache(ctx context.Context) ([]cached, error) {
 		if !need.keeps(l) || !built {
 			continue
 		}
-		c := cached{Listed: l, used: r.Used, shared: true, description: describe(r.Parts)}
+		c := cached{Listed: l, used: r.Used, made: r.Made, shared: true, description: describe(r.Parts)}
 		if c.size, err = m.depot.Size(ctx, l); err != nil {
 			return nil, err
 		}

@@ -47,7 +47,7 @@ func newImport(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+			return growing(g, cmd, func(ctx context.Context, m *machine) error {
 				in, err := m.openImport(ctx, args[0])
 				if err != nil {
 					return err

@@ -38,6 +38,7 @@ type machine struct {
 	sandbox   *sandbox.Sandbox
 	depot     *depot.Depot
 
+	quietly  bool         // what prune leaves is not worth a word
 	wrote    atomic.Bool  // something that should survive a crash of the machine
 	release  func() error // of the hold on blobs
 	opened   sync.Mutex   // for the rest

@@ -66,6 +66,7 @@ type cached struct {
 	depot.Listed
 	keys []cache.Key
 	used time.Time
+	made time.Time // zero where no record says so
 	size int64
 	// fetched, where it is not empty, is what a fetcher keeps there instead of a layer.
 	fetched string
@@ -102,10 +103,13 @@ func (m *machine) caches(ctx context.Context) (free []cached, others []cache.Lis
 			others = append(others, recorded...)
 			continue
 		}
-		c := cached{Listed: l, used: l.Made}
+		c := cached{Listed: l, used: l.Used}
 		for _, r := range recorded {
 			c.keys = append(c.keys, r.Key)
 			c.description = describe(r.Parts)
+			if c.made.IsZero() || r.Made.Before(c.made) {
+				c.made = r.Made
+			}
 			if r.Used.After(c.used) {
 				c.used = r.Used
 			}
@@ -138,8 +142,7 @@ func (n needed) keeps(l depot.Listed) bool {
 		slices.ContainsFunc(l.Tars, func(d image.Digest) bool { return n.diffs[d] })
 }
 
-// errBusy is returned where other builds are at work: what they use cannot be
-// told from what nobody uses.
+// errBusy is returned where other commands are at work that use what is here.
 var errBusy = errors.New("a build or another command of builder is at work here: nothing was removed")
 
 // alone runs do while no other process builds or pulls.
@@ -187,46 +190,74 @@ func (r pruneRule) bound(here, free int64) (int64, bool) {
 	return max(bound, r.keep), true
 }
 
-// pruneCaches removes caches. It returns how many layers and bytes went.
+// pruneCaches removes caches, and returns what went. Beside other processes only what none
+// of them can be using goes, and somebody is told that more would have.
 func (m *machine) pruneCaches(ctx context.Context, rule pruneRule) (gone []cached, err error) {
 	err = m.alone(func() error {
-		free, others, err := m.caches(ctx)
-		if err != nil {
-			return err
-		}
-		var left int64
-		for _, c := range free {
-			left += c.size
-		}
-		bound, bounded, err := m.bound(rule, left)
-		if err != nil {
-			return err
-		}
-		for _, c := range free {
-			if bounded && left <= bound || !rule.before(c.used) || rule.fits != nil && !rule.fits.matches(&c) {
-				continue
-			}
-			if ok, err := m.forget(ctx, c); err != nil || !ok {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			left -= c.size
-			gone = append(gone, c)
-		}
-		for _, r := range others {
-			c := cached{Listed: depot.Listed{Content: r.Layer}, used: r.Used, shared: true, description: describe(r.Parts)}
-			if bounded && left <= bound || !rule.all || !rule.before(r.Used) || rule.fits != nil && !rule.fits.matches(&c) {
-				continue
-			}
-			if err := m.cache.Forget(r.Key); err != nil {
-				return err
-			}
-		}
-		return nil
+		gone, _, err = m.pruneSome(ctx, rule, m.forget)
+		return err
 	})
+	if !errors.Is(err, errBusy) {
+		return gone, err
+	}
+	// Who uses something notes that, or finds it noted less than that long ago. A
+	// process that is not listed here has found nothing yet.
+	since := time.Now()
+	oldest, ok, err := m.cache.Oldest()
+	if err != nil {
+		return nil, err
+	}
+	if ok && oldest.Before(since) {
+		since = oldest
+	}
+	since = since.Add(-2 * depot.Fresh)
+	gone, stay, err := m.pruneSome(ctx, rule, func(ctx context.Context, c cached) (bool, error) { return m.forgetUnused(ctx, c, since) })
+	if stay > 0 && err == nil && !m.quietly {
+		fmt.Fprintf(m.err, "%d more stay: other commands of builder are at work here and may use them\n", stay)
+	}
 	return gone, err
+}
+
+// pruneSome removes caches, each with forget, which reports false for one that
+// somebody uses. stay is how many that were.
+func (m *machine) pruneSome(ctx context.Context, rule pruneRule, forget func(context.Context, cached) (bool, error)) (gone []cached, stay int, err error) {
+	free, others, err := m.caches(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	var left int64
+	for _, c := range free {
+		left += c.size
+	}
+	bound, bounded, err := m.bound(rule, left)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, c := range free {
+		if bounded && left <= bound || !rule.before(c.used) || rule.fits != nil && !rule.fits.matches(&c) {
+			continue
+		}
+		ok, err := forget(ctx, c)
+		if err != nil {
+			return gone, stay, err
+		}
+		if !ok {
+			stay++
+			continue
+		}
+		left -= c.size
+		gone = append(gone, c)
+	}
+	for _, r := range others {
+		c := cached{Listed: depot.Listed{Content: r.Layer}, used: r.Used, shared: true, description: describe(r.Parts)}
+		if bounded && left <= bound || !rule.all || !rule.before(r.Used) || rule.fits != nil && !rule.fits.matches(&c) {
+			continue
+		}
+		if err := m.cache.Forget(r.Key); err != nil {
+			return gone, stay, err
+		}
+	}
+	return gone, stay, nil
 }
 
 func (r pruneRule) before(used time.Time) bool {
@@ -267,6 +298,32 @@ func (m *machine) forgetLayer(ctx context.Context, c cached) error {
 	if err := m.depot.Remove(ctx, m.lease.Trash, c.Listed); err != nil {
 		return err
 	}
+	return m.forgetTars(c)
+}
+
+// forgetUnused is forget beside other processes: it removes what nobody has used since a
+// time. What is known by no lookup that notes its use stays.
+func (m *machine) forgetUnused(ctx context.Context, c cached, since time.Time) (bool, error) {
+	switch {
+	case c.kind() == kindMount:
+		return m.lease.RemoveMount(*c.mount)
+	case c.kind() == kindFetched, c.Base != nil:
+		return false, nil
+	}
+	ok, err := m.depot.RemoveUnused(ctx, m.lease.Trash, since, c.Listed, func() error { return m.forgetTars(c) })
+	if !ok || err != nil {
+		return false, err
+	}
+	for _, k := range c.keys {
+		if err := m.cache.Forget(k); err != nil {
+			return true, err
+		}
+	}
+	return true, nil
+}
+
+// forgetTars removes the blobs of a layer that is removed.
+func (m *machine) forgetTars(c cached) error {
 	tars := c.Tars
 	if c.Base != nil && c.Base.Blob != nil {
 		tars = append(tars[:len(tars):len(tars)], c.Base.Blob.Digest)

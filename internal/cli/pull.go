@@ -46,7 +46,7 @@ func newPull(g *globals) *cobra.Command {
 			if tagless(args[0]) && !f.all && !f.quiet {
 				fmt.Fprintln(g.err, "Using default tag:", image.DefaultTag)
 			}
-			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+			return growing(g, cmd, func(ctx context.Context, m *machine) error {
 				return m.pullNamed(ctx, ref, want, f)
 			})
 		},

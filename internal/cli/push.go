@@ -55,7 +55,7 @@ func newPush(g *globals) *cobra.Command {
 			if f.quiet {
 				f.progress.value = "quiet"
 			}
-			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+			return growing(g, cmd, func(ctx context.Context, m *machine) error {
 				if f.all {
 					if refs, err = m.allTags(refs); err != nil {
 						return err

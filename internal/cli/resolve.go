@@ -45,13 +45,26 @@ func metadataVertex(ref image.Reference) progress.Vertex {
 // Resolve implements builder.Resolver.
 func (r resolver) Resolve(ctx context.Context, w planner.Wanted) (planner.Pin, error) {
 	if img, ok, err := r.contexts.find(ctx, r.machine, r.puller, w.Reference, w.Platform); ok || err != nil {
-		return planner.Pin{Digest: img.Digest, Config: img.Config}, err
+		return planner.Pin{Digest: img.Digest, Config: img.Config}, errors.Join(err, r.machine.use(img.Record.Layers))
 	}
 	img, err := r.puller.Resolve(ctx, w.Reference, w.Platform, metadataVertex(w.Reference))
 	if err == nil {
-		err = r.judge(w, img)
+		err = errors.Join(r.judge(w, img), r.machine.use(img.Record.Layers))
 	}
 	return planner.Pin{Digest: img.Digest, Config: img.Config}, err
+}
+
+// use notes that layers which were made here are used, whatever becomes of their image meanwhile.
+func (m *machine) use(layers []image.Layer) error {
+	for _, l := range layers {
+		if l.Foreign() {
+			continue
+		}
+		if _, err := m.depot.Use(l.Content); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Layers implements executor.Bases.

@@ -149,7 +149,7 @@ func newLoad(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
+			return growing(g, cmd, func(ctx context.Context, m *machine) error {
 				in, err := openFileOr(from, g.in)
 				if err != nil {
 					return err

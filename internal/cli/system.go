@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"builder/image"
-	"builder/image/registry"
 	"builder/internal/container"
 	"builder/internal/depot"
 )
@@ -293,25 +290,4 @@ func newSystemPrune(g *globals) *cobra.Command {
 	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE; with label=… or label!=… containers stay")
 	fl.StringVar(&keep, "keep-storage", "", "leave so much of the images and of the caches, of what was made and used last, such as 10gb")
 	return cmd
-}
-
-// capCaches keeps the caches below the size that builder.toml gives. Where
-// another build is at work the next one does it.
-func (m *machine) capCaches(ctx context.Context) error {
-	config, err := registry.ReadConfig(os.Getenv)
-	if err != nil || config.Cache.MaxSize == "" {
-		return err
-	}
-	limit, err := parseBytes("cache.max-size", config.Cache.MaxSize)
-	if err != nil {
-		return err
-	}
-	if limit < 1 {
-		return usage("cache.max-size: %q keeps nothing", strings.TrimSpace(config.Cache.MaxSize)).WithHint("builder prune removes all")
-	}
-	_, err = m.pruneCaches(ctx, pruneRule{keep: limit})
-	if errors.Is(err, errBusy) {
-		return nil
-	}
-	return err
 }

@@ -194,8 +194,8 @@ func (m *machine) volumeUsageRows(ctx context.Context) ([]row, error) {
 // counted, and a layer does not say what it was made on.
 func cacheUsageRow(c cached) row {
 	created, at := "N/A", "N/A"
-	if !c.Made.IsZero() {
-		created, at = ago(c.Made), c.Made.Local().String()
+	if !c.made.IsZero() {
+		created, at = ago(c.made), c.made.Local().String()
 	}
 	return row{
 		"ID": c.name(), "Parent": "", "CacheType": c.kind(), "Size": shortSize(c.size), "CreatedSince": created, "CreatedAt": at,

@@ -143,9 +143,12 @@ func (d *Depot) remember(c image.ContentDigest, ix *layer.Index) {
 	d.indexes[c] = ix
 }
 
-// Has reports whether a layer's files can be had here in some form. It is what
-// a record's hit depends on.
+// Has reports whether a layer's files can be had here in some form, and notes that it is
+// used. It is what a record's hit depends on.
 func (d *Depot) Has(ctx context.Context, c image.ContentDigest) (bool, error) {
+	if here, err := d.Use(c); !here || err != nil {
+		return false, err
+	}
 	m, err := d.meta(c)
 	if errors.Is(err, ErrGone) {
 		return false, nil

@@ -22,7 +22,7 @@ type Listed struct {
 	Base  *image.Layer
 	Trees []snapshot.ID  // those that have it on top, as far as they were noted
 	Tars  []image.Digest // the tars that were written of it
-	Made  time.Time
+	Used  time.Time      // when somebody relied on it last, to the minute
 }
 
 // List returns all layers.
@@ -65,7 +65,7 @@ func (d *Depot) listed(c image.ContentDigest) (Listed, error) {
 	if err != nil {
 		return l, fmt.Errorf("layer %s: %w", c, err)
 	}
-	l.Made = st.ModTime()
+	l.Used = st.ModTime()
 	for _, name := range names(d.path(c, "trees")) {
 		if id, err := snapshot.ParseID(name); err == nil {
 			l.Trees = append(l.Trees, id)

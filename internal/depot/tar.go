@@ -56,6 +56,9 @@ func (d *Depot) Seal(ctx context.Context, c image.ContentDigest, stamps []int64)
 // and writes it as a tar only: nobody has to read its files soon.
 func (d *Depot) WriteTar(ctx context.Context, ix *layer.Index, src layer.Source, stamps []int64) (image.ContentDigest, error) {
 	c := ix.Content()
+	if _, err := d.Use(c); err != nil { // one that is here already stays
+		return c, err
+	}
 	l := image.Layer{Content: c, Stamps: stamps[:min(len(stamps), reach(ix)+1)]}
 	if s, ok := d.sealed(c, l.Stamps); ok && d.blobs.Has(s.DiffID) {
 		return c, nil

@@ -16,7 +16,7 @@ import (
 )
 
 // AddTree records that the own layer of a committed tree is the layer that ix
-// describes.
+// describes. [Depot.Use] was called for it before the tree was committed.
 func (d *Depot) AddTree(ix *layer.Index, tree snapshot.Tree) (image.ContentDigest, error) {
 	c := ix.Content()
 	if err := d.register(c, ix, nil); err != nil {
@@ -58,6 +58,9 @@ func (d *Depot) WriteTree(ctx context.Context, chain []image.ContentDigest, ix *
 		return nil, err
 	}
 	c := ix.Content()
+	if _, err := d.Use(c); err != nil { // one that is here already stays
+		return nil, err
+	}
 	below := d.Files(chain)
 	tree, err := d.snaps.Add(ctx, parent.ID, snapshot.Chain(parent.ID, c), func(dir string, w snapshot.Whiteouts) error {
 		return d.fill(ctx, dir, w, ix, src, below)
