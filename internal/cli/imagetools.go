@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,29 +21,28 @@ import (
 // lie in registries.
 func newImagetoolsGroup(g *globals) *cobra.Command {
 	return group("imagetools", "Look at images in registries and join them to indexes", "  builder imagetools inspect debian:bookworm",
-		newImagetoolsInspect(g, false), newImagetoolsCreate(g))
+		newImagetoolsInspect(g), newImagetoolsCreate(g))
 }
 
-// newManifestGroup is "builder manifest".
-func newManifestGroup(g *globals) *cobra.Command {
-	return group("manifest", "Look at manifests in registries", "  builder manifest inspect debian:bookworm", newImagetoolsInspect(g, true))
-}
-
-// newImagetoolsInspect shows what a registry has under a name: for people, or the
-// bytes, which is what docker's manifest inspect does.
-func newImagetoolsInspect(g *globals, raw bool) *cobra.Command {
+// newImagetoolsInspect shows what a registry has under a name: for people, the
+// bytes as they are, or by a template.
+func newImagetoolsInspect(g *globals) *cobra.Command {
 	var format string
+	var raw bool
 	cmd := &cobra.Command{
 		Use:     "inspect [OPTIONS] NAME",
 		Short:   "Show what a registry has under a name",
-		Example: "  builder imagetools inspect --raw debian:bookworm",
+		Example: "  builder imagetools inspect --format '{{.Manifest.Digest}}' debian:bookworm",
 		Args:    exactly(1, "one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := image.ParseReference(args[0])
 			if err != nil {
 				return usage("%v", err)
 			}
-			show, err := manifestFormat(format, raw)
+			if raw && format != "" {
+				return usage("--raw and --format do not go together")
+			}
+			show, err := structPrinter(format, func(w io.Writer, i inspectedManifest) error { return printManifest(w, ref, i.found) })
 			if err != nil {
 				return err
 			}
@@ -54,54 +54,78 @@ func newImagetoolsInspect(g *globals, raw bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(g.out, ref, found)
+			if raw {
+				// Nothing is added: people pipe it into sha256sum.
+				_, err := g.out.Write(found.Bytes)
+				return err
+			}
+			return show(g.out, inspectManifest(cmd.Context(), client, ref, found))
 		},
 	}
-	if !raw {
-		cmd.Flags().BoolVar(&raw, "raw", false, "show the bytes of the manifest or index")
-		cmd.Flags().StringVar(&format, "format", "", "a Go template over .Name and .Manifest")
-	} else {
-		cmd.Example = "  builder manifest inspect debian:bookworm"
-	}
+	cmd.Flags().BoolVar(&raw, "raw", false, "show the bytes of the manifest or index")
+	cmd.Flags().StringVar(&format, "format", "", "json, or a Go template over .Name, .Manifest and .Image")
 	g.tlsFlag(cmd)
 	return cmd
 }
 
-// inspectedManifest is what templates see, by the names of buildx.
+// inspectedManifest is what templates see, by the names of buildx. Configs are
+// fetched when somebody asks for them.
 type inspectedManifest struct {
 	Name     string
-	Manifest struct {
-		image.Descriptor
-		Manifests []image.Descriptor `json:"manifests,omitempty"`
-	}
+	Manifest shownManifest
+
+	found *registry.Found
+	image func() (any, error)
 }
 
-func manifestFormat(format string, raw bool) (func(io.Writer, image.Reference, *registry.Found) error, error) {
-	if format == "" {
-		return func(w io.Writer, ref image.Reference, f *registry.Found) error {
-			if raw {
-				_, err := w.Write(append(f.Bytes, '\n'))
-				return err
-			}
-			return printManifest(w, ref, f)
-		}, nil
-	}
-	t, err := parseTemplate(unescape(format))
+type shownManifest struct {
+	SchemaVersion int `json:"schemaVersion"`
+	image.Descriptor
+	Manifests []image.Descriptor `json:"manifests,omitempty"`
+}
+
+// Image is the config, or those of an index by their platforms.
+func (i inspectedManifest) Image() (any, error) { return i.image() }
+
+// MarshalJSON is for "{{json .}}".
+func (i inspectedManifest) MarshalJSON() ([]byte, error) {
+	configs, err := i.image()
 	if err != nil {
 		return nil, err
 	}
-	return func(w io.Writer, ref image.Reference, f *registry.Found) error {
-		i := inspectedManifest{Name: ref.String()}
-		i.Manifest.Descriptor = f.Descriptor
-		if image.IsIndex(f.MediaType) {
-			i.Manifest.Manifests = f.Manifests
+	return json.Marshal(map[string]any{"name": i.Name, "manifest": i.Manifest, "image": configs})
+}
+
+func inspectManifest(ctx context.Context, client *registry.Client, ref image.Reference, f *registry.Found) inspectedManifest {
+	i := inspectedManifest{Name: ref.String(), Manifest: shownManifest{SchemaVersion: 2, Descriptor: f.Descriptor}, found: f}
+	config := func(d image.Descriptor) (image.Config, error) {
+		pinned, err := ref.WithOnlyDigest(d.Digest)
+		if err != nil {
+			return image.Config{}, err
 		}
-		if err := t.Execute(w, i); err != nil {
-			return usage("--format: %v", err)
+		r, err := client.Resolve(ctx, pinned, image.Platform{})
+		if err != nil {
+			return image.Config{}, err
 		}
-		_, err := fmt.Fprintln(w)
-		return err
-	}, nil
+		return image.ParseConfig(r.ConfigBytes)
+	}
+	if !image.IsIndex(f.MediaType) {
+		i.image = func() (any, error) { return config(f.Descriptor) }
+		return i
+	}
+	i.Manifest.Manifests = f.Manifests
+	i.image = func() (any, error) {
+		all := map[string]image.Config{}
+		for _, d := range image.Runnable(f.Manifests) {
+			c, err := config(d)
+			if err != nil {
+				return nil, err
+			}
+			all[image.FormatPlatform(c.Platform())] = c
+		}
+		return all, nil
+	}
+	return i
 }
 
 func printManifest(w io.Writer, ref image.Reference, f *registry.Found) error {
@@ -131,9 +155,10 @@ func printManifest(w io.Writer, ref image.Reference, f *registry.Found) error {
 
 // createFlags are the flags of imagetools create as they were typed.
 type createIndexFlags struct {
-	tags, annotations, platforms []string
-	extend, dry                  bool
-	progress                     choice
+	tags, annotations, platforms, files []string
+	extend, dry, preferIndex            bool
+	metadata                            string
+	progress                            choice
 }
 
 func newImagetoolsCreate(g *globals) *cobra.Command {
@@ -151,6 +176,9 @@ func newImagetoolsCreate(g *globals) *cobra.Command {
 	fl.BoolVar(&f.extend, "append", false, "keep what the first name has already")
 	fl.StringArrayVar(&f.annotations, "annotation", nil, "annotation, as NAME=VALUE or index:NAME=VALUE for the index, manifest-descriptor[PLATFORM]:NAME=VALUE for what it lists")
 	fl.StringSliceVarP(&f.platforms, "platform", "p", nil, "take the images for these platforms only")
+	fl.StringArrayVarP(&f.files, "file", "f", nil, "take a source from a file: a name, a digest, or a descriptor as JSON (repeatable)")
+	fl.BoolVar(&f.preferIndex, "prefer-index", true, "make an index of one image, too; false copies it as it is")
+	fl.StringVar(&f.metadata, "metadata-file", "", "write the digest of the result to this file, as JSON")
 	fl.BoolVar(&f.dry, "dry-run", false, "show the index, and change nothing")
 	fl.Var(&f.progress, "progress", "how to show progress")
 	g.tlsFlag(cmd)
@@ -177,7 +205,7 @@ func (g *globals) createIndex(ctx context.Context, f *createIndexFlags, args []s
 	if err != nil {
 		return err
 	}
-	mediaType, data, err := f.index(sources, annotations)
+	mediaType, data, err := f.result(sources, annotations)
 	if err != nil {
 		return err
 	}
@@ -185,6 +213,7 @@ func (g *globals) createIndex(ctx context.Context, f *createIndexFlags, args []s
 		_, err := g.out.Write(append(data, '\n'))
 		return err
 	}
+	var pushed image.Descriptor
 	view := newTransfers(f.progress.value, g.err)
 	v := progress.Vertex{ID: "create", Name: "create index"}
 	for _, tag := range tags {
@@ -192,7 +221,7 @@ func (g *globals) createIndex(ctx context.Context, f *createIndexFlags, args []s
 			err = errors.Join(err, client.Copy(ctx, s.Found, s.take, tag, registry.PushOptions{Vertex: v, Sink: view}))
 		}
 		if err == nil {
-			_, err = client.PushIndex(ctx, tag, mediaType, data)
+			pushed, err = client.PushIndex(ctx, tag, mediaType, data)
 		}
 		if err != nil {
 			break
@@ -201,48 +230,59 @@ func (g *globals) createIndex(ctx context.Context, f *createIndexFlags, args []s
 	if err = errors.Join(err, view.Close()); err != nil {
 		return err
 	}
+	var names []string
 	for _, tag := range tags {
+		names = append(names, tag.String())
 		fmt.Fprintln(g.out, tag.String())
+	}
+	if f.metadata == "" {
+		return nil
+	}
+	if err := writeMetadata(f.metadata, "", names, []delivered{{manifest: &pushed}}); err != nil {
+		return fmt.Errorf("--metadata-file: %w", err)
 	}
 	return nil
 }
 
-// source is an image or an index, and what is taken of it.
+// result is what the name gets: an index, or the one source as it is where nothing
+// has to be said in an index.
+func (f *createIndexFlags) result(sources []indexSource, annotations []annotation) (mediaType string, data []byte, err error) {
+	if len(sources) == 1 && len(annotations) == 0 && len(f.platforms) == 0 && !f.extend && !sources[0].given.said() {
+		s := sources[0]
+		if image.IsIndex(s.MediaType) || !f.preferIndex {
+			return s.MediaType, s.Bytes, nil
+		}
+	}
+	return f.index(sources, annotations)
+}
+
+// indexSource is an image or an index, and what is taken of it.
 type indexSource struct {
 	*registry.Found
-	take []image.Descriptor
+	take  []image.Descriptor
+	given givenSource
 }
 
 // sources reads what the index is made of.
 func (f *createIndexFlags) sources(ctx context.Context, client *registry.Client, tags []image.Reference, args []string) ([]indexSource, error) {
-	var refs []image.Reference
-	if f.extend {
-		refs = append(refs, tags[0])
-	}
-	for _, arg := range args {
-		ref, err := image.ParseReference(arg)
-		if err != nil {
-			return nil, usage("%v", err)
-		}
-		refs = append(refs, ref)
-	}
-	if len(refs) == 0 {
-		return nil, usage("an index is made of at least one image")
+	given, err := f.given(tags, args)
+	if err != nil {
+		return nil, err
 	}
 	var sources []indexSource
-	for i, ref := range refs {
-		found, err := client.Look(ctx, ref)
+	for i, from := range given {
+		found, err := client.Look(ctx, from.ref)
 		if f.extend && i == 0 && errors.Is(err, registry.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		take, err := f.taken(found.Manifests, f.extend && i == 0)
+		take, err := f.taken(from.describe(found.Manifests, found.Descriptor), f.extend && i == 0)
 		if err != nil {
 			return nil, err
 		}
-		sources = append(sources, indexSource{found, take})
+		sources = append(sources, indexSource{found, take, from})
 	}
 	return sources, nil
 }

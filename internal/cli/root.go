@@ -62,9 +62,6 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if near := diag.Nearest(args[0], names); near != "" {
 		return e.WithHint("did you mean %q?", near)
 	}
-	if cmd.Name() == "manifest" {
-		return e.WithHint("builder imagetools create joins images to an index, and annotates it")
-	}
 	return e.WithHint("%s --help lists the commands", cmd.CommandPath())
 }
 
