@@ -89,6 +89,14 @@ func (b *builder) makeNode(n Node) error {
 	if err := b.makeDirs(path.Dir(name)); err != nil {
 		return err
 	}
+	if unix.Faccessat(int(b.dev.Fd()), name, unix.F_OK, unix.AT_SYMLINK_NOFOLLOW) == nil {
+		if b.machine.userNS && n.HostPath == "/dev/"+name {
+			return nil // it is one of those that all have
+		}
+		if err := unix.Unlinkat(int(b.dev.Fd()), name, 0); err != nil {
+			return &os.PathError{Op: "replace", Path: "/dev/" + name, Err: err}
+		}
+	}
 	if b.machine.userNS {
 		host, err := sys.CloneMount(n.HostPath)
 		if err != nil {

@@ -67,6 +67,18 @@ func resolvConf(host []byte, s *Spec) []byte {
 	if s.Network == OwnNetwork {
 		servers = []string{"nameserver " + s.Nameserver}
 	}
+	if len(s.DNS.Servers) > 0 {
+		servers = nil
+		for _, addr := range s.DNS.Servers {
+			servers = append(servers, "nameserver "+addr)
+		}
+	}
+	if len(s.DNS.Search) > 0 {
+		search = "search " + strings.Join(s.DNS.Search, " ")
+	}
+	if len(s.DNS.Options) > 0 {
+		options = "options " + strings.Join(s.DNS.Options, " ")
+	}
 	if len(servers) == 0 {
 		for _, addr := range []string{"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"} {
 			servers = append(servers, "nameserver "+addr)

@@ -261,6 +261,23 @@ func (b *builder) enterRoot() {
 	b.call("chdir /", unix.SYS_CHDIR, b.str("/"))
 }
 
+// seal makes the root read-only, but for what is mounted in it. It goes on with a second view of the whole tree:
+// the first one stays writable for who removes what was made to be mounted upon.
+func (b *builder) seal() {
+	if !b.spec.Sealed {
+		return
+	}
+	flags := unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE
+	view := b.slot(b.call("open_tree /", unix.SYS_OPEN_TREE, atCwd(), b.str("/"), num(flags)))
+	attr := b.words(unix.MOUNT_ATTR_RDONLY, 0, 0, 0) // struct mount_attr
+	b.call("make root read-only", unix.SYS_MOUNT_SETATTR, view, b.str(""), num(unix.AT_EMPTY_PATH), attr, num(unix.MOUNT_ATTR_SIZE_VER0))
+	b.call("attach root", unix.SYS_MOVE_MOUNT, view, b.str(""), atCwd(), b.str("/"), num(unix.MOVE_MOUNT_F_EMPTY_PATH))
+	b.call("enter root", unix.SYS_FCHDIR, view)
+	b.call("pivot_root", unix.SYS_PIVOT_ROOT, b.str("."), b.str("."))
+	b.call("detach writable root", unix.SYS_UMOUNT2, b.str("."), num(unix.MNT_DETACH))
+	b.call("chdir /", unix.SYS_CHDIR, b.str("/"))
+}
+
 // newFS makes a file system inside the new process.
 func (b *builder) newFS(fstype string, attrs int) arg {
 	fs := b.slot(b.call("fsopen "+fstype, unix.SYS_FSOPEN, b.str(fstype), num(unix.FSOPEN_CLOEXEC)))

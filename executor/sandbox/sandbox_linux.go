@@ -201,6 +201,7 @@ func (b *builder) write() error {
 	b.mountKernel()
 	b.attach(true)
 	b.hide()
+	b.seal()
 	b.identify()
 	b.standardIO()
 	b.leaveParent()

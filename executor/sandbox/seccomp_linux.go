@@ -12,10 +12,16 @@ import (
 
 // defaultFilter is docker's filter on system calls for docker's capabilities.
 func defaultFilter() ([]bpfInstruction, error) {
-	spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}}
+	var names []string
 	for _, c := range kept() {
-		spec.Process.Capabilities.Bounding = append(spec.Process.Capabilities.Bounding, c.name)
+		names = append(names, c.name)
 	}
+	return filterFor(names)
+}
+
+// filterFor is docker's filter on system calls for a set of capabilities.
+func filterFor(capabilities []string) ([]bpfInstruction, error) {
+	spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}}}
 	profile, err := seccomp.GetDefaultProfile(spec)
 	if err != nil {
 		return nil, err

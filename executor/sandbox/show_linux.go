@@ -134,6 +134,9 @@ func (b *builder) tmpfs(m Mount) error {
 	if m.ReadOnly {
 		attrs |= unix.MOUNT_ATTR_RDONLY
 	}
+	if m.NoExec {
+		attrs |= unix.MOUNT_ATTR_NOEXEC
+	}
 	mount, err := sys.OpenFS("tmpfs", attrs, options...)
 	if err != nil {
 		return err

@@ -36,6 +36,20 @@ type Spec struct {
 	// all capabilities, whatever its user, no filter on its system calls, nothing is
 	// masked or read-only, and the machine's devices can be reached.
 	Insecure bool
+	// RootAlone has only root keep its capabilities with Insecure.
+	RootAlone bool
+	// Capabilities says how the command's differ from docker's default ones.
+	Capabilities Capabilities
+	// Unfiltered leaves out the filter on system calls.
+	Unfiltered bool
+	// NoNewPrivileges keeps programs with set-user-ID bits or file capabilities from giving any.
+	NoNewPrivileges bool
+	// Groups are groups of the user's beside its own, by name or number.
+	Groups []string
+	// DNS takes the place of what the machine's /etc/resolv.conf says.
+	DNS DNS
+	// Sealed makes Root, which is writable all the same, read-only for the command.
+	Sealed bool
 
 	// Mounts are made in this order, after the sandbox's own.
 	Mounts []Mount
@@ -70,6 +84,13 @@ type Spec struct {
 	// Init puts a process in front of the command that forwards signals and collects orphans.
 	Init bool
 }
+
+// Capabilities are names of capabilities(7), with or without "CAP_", or "ALL", that are added to docker's
+// default ones and left out of them.
+type Capabilities struct{ Add, Drop []string }
+
+// DNS says how names are resolved. What is empty is as the machine has it.
+type DNS struct{ Servers, Search, Options []string }
 
 // DefaultHostname is the name of the machine that a step sees.
 const DefaultHostname = "buildkitsandbox"
@@ -125,6 +146,8 @@ type Mount struct {
 	// its permission bits, 01777 if 0.
 	Size int64
 	Mode uint32
+	// NoExec keeps programs in a file system in memory from being executed.
+	NoExec bool
 }
 
 // Private is a file, or with Serve a socket, that lies in memory and is seen by the

@@ -33,7 +33,33 @@ func (b *builder) findUser() error {
 	if err != nil {
 		return fmt.Errorf("user %q: %w", b.spec.User, err)
 	}
+	if err := b.addGroups(); err != nil {
+		return err
+	}
 	b.user.home = homeOf(b.user.uid, passwd)
+	return nil
+}
+
+// addGroups adds the groups that the user is to have besides.
+func (b *builder) addGroups() error {
+	if len(b.spec.Groups) == 0 {
+		return nil
+	}
+	group, err := b.root.read("/etc/group", maxUserFile)
+	if err != nil {
+		return err
+	}
+	for _, name := range b.spec.Groups {
+		more, err := user.GetAdditionalGroups([]string{name}, bytes.NewReader(group))
+		if err != nil {
+			return fmt.Errorf("group %q: %w", name, err)
+		}
+		for _, gid := range more {
+			if !slices.Contains(b.user.groups, gid) {
+				b.user.groups = append(b.user.groups, gid)
+			}
+		}
+	}
 	return nil
 }
 
@@ -105,15 +131,19 @@ func (b *builder) environment() []string {
 // dropPrivileges leaves the process what docker leaves a container: a filter on
 // its system calls, some capabilities, and none of them for users other than root.
 func (b *builder) dropPrivileges() error {
+	if b.spec.NoNewPrivileges {
+		b.call("allow no new privileges", unix.SYS_PRCTL, num(unix.PR_SET_NO_NEW_PRIVS), num(1), num(0), num(0), num(0))
+	}
 	if b.spec.Insecure {
 		return b.keepPrivileges()
 	}
-	filter, err := b.filter()
+	caps, err := b.spec.Capabilities.set()
 	if err != nil {
 		return err
 	}
-	b.loadFilter(filter)
-	caps := capabilities()
+	if err := b.filterCalls(caps); err != nil {
+		return err
+	}
 	for c := range unix.CAP_LAST_CAP + 1 {
 		if caps>>c&1 == 0 {
 			b.call("drop capability "+strconv.Itoa(c), unix.SYS_PRCTL, num(unix.PR_CAPBSET_DROP), num(c), num(0), num(0), num(0)).
@@ -169,6 +199,11 @@ func (b *builder) keepPrivileges() error {
 	}
 	b.call("keep capabilities", unix.SYS_PRCTL, num(unix.PR_SET_KEEPCAPS), num(1), num(0), num(0), num(0))
 	b.changeUser()
+	if b.user.uid != 0 && b.spec.RootAlone {
+		b.clearAmbient()
+		b.setCapabilities(0, 0)
+		return nil
+	}
 	b.setCapabilities(caps, caps)
 	for c := range unix.CAP_LAST_CAP + 1 {
 		if caps>>c&1 != 0 {
@@ -187,30 +222,4 @@ func permitted() (uint64, error) {
 		return 0, os.NewSyscallError("capget", err)
 	}
 	return uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted), nil
-}
-
-// capabilities are docker's default ones, as a bit set.
-func capabilities() uint64 {
-	var set uint64
-	for _, c := range kept() {
-		set |= 1 << c.number
-	}
-	return set
-}
-
-// capability is one of capabilities(7).
-type capability struct {
-	name   string
-	number int
-}
-
-// kept are docker's default capabilities.
-func kept() []capability {
-	return []capability{
-		{"CAP_CHOWN", unix.CAP_CHOWN}, {"CAP_DAC_OVERRIDE", unix.CAP_DAC_OVERRIDE}, {"CAP_FSETID", unix.CAP_FSETID},
-		{"CAP_FOWNER", unix.CAP_FOWNER}, {"CAP_MKNOD", unix.CAP_MKNOD}, {"CAP_NET_RAW", unix.CAP_NET_RAW},
-		{"CAP_SETGID", unix.CAP_SETGID}, {"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETFCAP", unix.CAP_SETFCAP},
-		{"CAP_SETPCAP", unix.CAP_SETPCAP}, {"CAP_NET_BIND_SERVICE", unix.CAP_NET_BIND_SERVICE},
-		{"CAP_SYS_CHROOT", unix.CAP_SYS_CHROOT}, {"CAP_KILL", unix.CAP_KILL}, {"CAP_AUDIT_WRITE", unix.CAP_AUDIT_WRITE},
-	}
 }

@@ -85,7 +85,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVar(&f.sbom, "sbom", "", "false: no list of what the image consists of; others are not made yet")
 	fl.StringArrayVar(&f.attest, "attest", nil, "type=sbom|provenance,disabled=true; others are not made yet")
 	fl.Lookup("provenance").NoOptDefVal, fl.Lookup("sbom").NoOptDefVal = "true", "true"
-	addHeld(fl)
+	addHeld(fl, heldFlags)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return notThere(flagError(cmd, err), err, missingBuildFlags)
 	})
@@ -112,7 +112,8 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default (one of their own), host or none")
 	fl.BoolVar(&f.proxyNetwork, "proxy-network", false, "have RUN steps reach the network through a proxy alone, and show what they ask for")
 	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure, device[=NAME]; buildx.local.delete for an output with mode=delete")
-	f.limits.add(fl)
+	fl.StringArrayVar(&f.limits.resources, "resource", nil, "bound of RUN steps, as memory|memory-swap|cpus|cpu-shares|cpu-period|cpu-quota|cpuset-cpus|cpuset-mems=VALUE")
+	f.limits.add(fl, "a RUN step", "RUN steps")
 	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP or NAME:host-gateway")
 	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm in RUN steps, such as 128m")
 	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of RUN steps, as NAME=SOFT[:HARD]")

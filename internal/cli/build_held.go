@@ -4,7 +4,7 @@ import "github.com/spf13/pflag"
 
 // heldFlags are flags that docker's clients have for build and that can only be what
 // they are here: the one value, and why.
-var heldFlags = map[string]struct{ value, why string }{
+var heldFlags = map[string]held{
 	"rm":                    {"true", "intermediate containers do not stay"},
 	"force-rm":              {"true", "intermediate containers do not stay"},
 	"compress":              {"true", "no context is sent"},
@@ -14,12 +14,12 @@ var heldFlags = map[string]struct{ value, why string }{
 }
 
 // addHeld adds them. They are not shown: nobody needs them.
-func addHeld(fl *pflag.FlagSet) {
-	for name, held := range heldFlags {
-		fl.Var(&choice{value: held.value, words: []string{held.value}}, name, "of docker's clients: "+held.why)
+func addHeld(fl *pflag.FlagSet, flags map[string]held) {
+	for name, held := range flags {
+		fl.Var(held, name, "of docker's clients: "+held.why)
 		flag := fl.Lookup(name)
 		flag.Hidden = true
-		if held.value == "true" {
+		if held.value == "true" || held.value == "false" {
 			flag.NoOptDefVal = "true"
 		}
 	}

@@ -83,7 +83,7 @@ func startAttached(g *globals, cmd *cobra.Command, args []string, interactive bo
 	if !interactive {
 		held.Ignore()
 	}
-	return g.attend(cmd.Context(), held)
+	return attend(cmd.Context(), held, container.Streams{In: g.in, Out: g.out, Err: g.err})
 }
 
 func newStop(g *globals) *cobra.Command {

@@ -160,32 +160,44 @@ const maxArgFile = 1 << 20
 func readArgFiles(files []string) (map[string]string, error) {
 	args := map[string]string{}
 	for _, name := range files {
-		text, err := readSmall(name, maxArgFile)
-		if err != nil {
-			return nil, usage("--build-arg-file: %v", err)
-		}
-		file := &diag.File{Name: name, Text: string(text)}
-		n := 0
-		for line := range strings.Lines(file.Text) {
-			n++
-			line = strings.TrimRight(line, "\r\n")
-			if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed[0] == '#' {
-				continue
-			}
-			arg, value, ok := strings.Cut(line, "=")
-			if arg = strings.TrimSpace(arg); arg == "" || strings.ContainsAny(arg, " \t") {
-				return nil, diag.Errorf(diag.Span{File: file, Start: diag.Pos{Line: n, Column: 1}}, "this is no build argument").
-					WithHint("write NAME=VALUE, one on a line")
-			}
-			if !ok {
-				if value, ok = os.LookupEnv(arg); !ok {
-					continue
+		err := readPairs("--build-arg-file", "build argument", name, func(arg, value string, given bool) {
+			if !given {
+				if value, given = os.LookupEnv(arg); !given {
+					return
 				}
 			}
 			args[arg] = value
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	return args, nil
+}
+
+// readPairs reads a file of NAME=VALUE lines that a flag names, which may have empty lines and those that begin
+// with "#". For a NAME alone no value is given. what is what a line stands for.
+func readPairs(flag, what, file string, each func(name, value string, given bool)) error {
+	data, err := readSmall(file, maxArgFile)
+	if err != nil {
+		return usage("%s: %v", flag, err)
+	}
+	text := &diag.File{Name: file, Text: string(data)}
+	n := 0
+	for line := range strings.Lines(text.Text) {
+		n++
+		line = strings.TrimRight(line, "\r\n")
+		if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed[0] == '#' {
+			continue
+		}
+		name, value, given := strings.Cut(line, "=")
+		if name = strings.TrimSpace(name); name == "" || strings.ContainsAny(name, " \t") {
+			return diag.Errorf(diag.Span{File: text, Start: diag.Pos{Line: n, Column: 1}}, "this is no %s", what).
+				WithHint("write NAME=VALUE, one on a line")
+		}
+		each(name, value, given)
+	}
+	return nil
 }
 
 // readSmall reads a regular file, or fails where it is longer than limit.

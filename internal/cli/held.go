@@ -14,6 +14,9 @@ func (h held) Type() string   { return "string" }
 
 // Set implements pflag.Value.
 func (h held) Set(v string) error {
+	if v != h.value && h.value == "" {
+		return fmt.Errorf("%q is not there: %s", v, h.why)
+	}
 	if v != h.value {
 		return fmt.Errorf("it can only be %s: %s", h.value, h.why)
 	}

@@ -36,8 +36,24 @@ type inspectedState struct {
 }
 
 type inspectedHost struct {
-	NetworkMode string
-	AutoRemove  bool
+	NetworkMode                          string
+	AutoRemove                           bool
+	Memory, MemorySwap                   int64
+	CpuShares, CpuPeriod                 uint64 //nolint:revive,staticcheck // docker's names, which templates use
+	CpuQuota                             int64  //nolint:revive,staticcheck // likewise
+	CpusetCpus, CpusetMems, CgroupParent string
+	Privileged, ReadonlyRootfs           bool
+	CapAdd, CapDrop, SecurityOpt         []string
+	ExtraHosts, GroupAdd                 []string
+	Dns, DnsSearch, DnsOptions           []string //nolint:revive,staticcheck // likewise
+	ShmSize                              int64
+	Ulimits                              []inspectedUlimit
+	Annotations                          map[string]string `json:",omitempty"`
+}
+
+type inspectedUlimit struct {
+	Name       string
+	Soft, Hard int64
 }
 
 type inspectedMount struct {
@@ -80,7 +96,7 @@ func inspectContainer(c *container.Container) inspectedContainer {
 			Status: string(c.Status), Running: c.Status == container.Running, Dead: c.Status == container.Dead, Pid: c.Pid,
 			ExitCode: c.ExitCode, Error: c.Error, StartedAt: c.Started, FinishedAt: c.Finished,
 		},
-		HostConfig: inspectedHost{NetworkMode: "host", AutoRemove: c.AutoRemove},
+		HostConfig: inspectHost(c),
 		Config: inspectedConfig{
 			RunConfig: c.Run, Hostname: c.Hostname, Image: c.ImageName, Tty: c.Terminal, OpenStdin: c.Interactive, StopTimeout: c.StopTimeout,
 		},
@@ -90,10 +106,41 @@ func inspectContainer(c *container.Container) inspectedContainer {
 	}
 	for _, m := range c.Mounts {
 		kind := "bind"
-		if m.Volume != "" {
+		switch {
+		case m.Volume != "":
 			kind = "volume"
+		case m.Memory != nil:
+			kind = "tmpfs"
 		}
 		i.Mounts = append(i.Mounts, inspectedMount{Type: kind, Name: m.Volume, Source: m.Source, Destination: m.Target, RW: !m.ReadOnly})
 	}
 	return i
+}
+
+// inspectHost is what a container may take and do.
+func inspectHost(c *container.Container) inspectedHost {
+	h := inspectedHost{
+		NetworkMode: "host", AutoRemove: c.AutoRemove,
+		Memory: c.Limits.Memory, MemorySwap: c.Limits.MemorySwap, CpuShares: c.Limits.CPUShares, CpuPeriod: c.Limits.CPUPeriod, CpuQuota: c.Limits.CPUQuota,
+		CpusetCpus: c.Limits.CpusetCPUs, CpusetMems: c.Limits.CpusetMems, CgroupParent: c.Limits.Parent,
+		Privileged: c.Privileged, ReadonlyRootfs: c.ReadOnly, CapAdd: c.Capabilities.Add, CapDrop: c.Capabilities.Drop,
+		GroupAdd: c.Groups, Dns: c.DNS.Servers, DnsSearch: c.DNS.Search, DnsOptions: c.DNS.Options, ShmSize: c.ShmSize,
+		Annotations: c.Annotations,
+	}
+	if h.ShmSize == 0 {
+		h.ShmSize = 64 << 20
+	}
+	if c.Unfiltered {
+		h.SecurityOpt = append(h.SecurityOpt, "seccomp=unconfined")
+	}
+	if c.NoNewPrivileges {
+		h.SecurityOpt = append(h.SecurityOpt, "no-new-privileges")
+	}
+	for _, host := range c.Hosts {
+		h.ExtraHosts = append(h.ExtraHosts, host.Name+":"+host.IP)
+	}
+	for _, l := range c.Rlimits {
+		h.Ulimits = append(h.Ulimits, inspectedUlimit(l))
+	}
+	return h
 }

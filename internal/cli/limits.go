@@ -20,17 +20,17 @@ type limitFlags struct {
 	cpus, cpusetCPUs, cpusetMems, cgroupParent string
 }
 
-func (f *limitFlags) add(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&f.resources, "resource", nil, "bound of RUN steps, as memory|memory-swap|cpus|cpu-shares|cpu-period|cpu-quota|cpuset-cpus|cpuset-mems=VALUE")
-	fl.StringVarP(&f.memory, "memory", "m", "", "memory that a RUN step may take, such as 512m")
-	fl.StringVar(&f.swap, "memory-swap", "", "memory and swap together that a RUN step may take; -1 is no bound on swap")
-	fl.StringVar(&f.cpus, "cpus", "", "processors that a RUN step may keep busy, such as 1.5")
+// add adds them; who is what is bounded.
+func (f *limitFlags) add(fl *pflag.FlagSet, who, whos string) {
+	fl.StringVarP(&f.memory, "memory", "m", "", "memory that "+who+" may take, such as 512m")
+	fl.StringVar(&f.swap, "memory-swap", "", "memory and swap together that "+who+" may take; -1 is no bound on swap")
+	fl.StringVar(&f.cpus, "cpus", "", "processors that "+who+" may keep busy, such as 1.5")
 	fl.StringVarP(&f.shares, "cpu-shares", "c", "", "share of the processors, against the 1024 of others")
 	fl.StringVar(&f.period, "cpu-period", "", "microseconds of which --cpu-quota is a part (default 100000)")
-	fl.StringVar(&f.quota, "cpu-quota", "", "microseconds of processor time that a RUN step may take in each period")
-	fl.StringVar(&f.cpusetCPUs, "cpuset-cpus", "", "processors that RUN steps run on, such as 0-2,4")
-	fl.StringVar(&f.cpusetMems, "cpuset-mems", "", "memory nodes that RUN steps use, such as 0")
-	fl.StringVar(&f.cgroupParent, "cgroup-parent", "", "cgroup below which each RUN step gets its own")
+	fl.StringVar(&f.quota, "cpu-quota", "", "microseconds of processor time that "+who+" may take in each period")
+	fl.StringVar(&f.cpusetCPUs, "cpuset-cpus", "", "processors that "+whos+" run on, such as 0-2,4")
+	fl.StringVar(&f.cpusetMems, "cpuset-mems", "", "memory nodes that "+whos+" use, such as 0")
+	fl.StringVar(&f.cgroupParent, "cgroup-parent", "", "cgroup below which each "+strings.TrimPrefix(who, "a ")+" gets its own")
 }
 
 // limitNames are what --resource takes, which are the names of the flags.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -23,14 +24,18 @@ import (
 
 // runFlags are the flags of run and create as they were typed.
 type runFlags struct {
-	env, volumes, labels      []string
+	env, labels               []string
+	envFiles, labelFiles      []string
+	attach                    []string
 	workdir, user, entrypoint string
 	hostname, platform, name  string
 	stopSignal, cidfile       string
 	stopTimeout               int
 	rm, interactive, terminal bool
-	detach                    bool
+	detach, quiet             bool
 	pull                      choice
+	mountFlags
+	surround surroundFlags
 }
 
 func newRun(g *globals) *cobra.Command {
@@ -46,6 +51,7 @@ func newRun(g *globals) *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringSliceVarP(&f.attach, "attach", "a", nil, "connect STDIN, STDOUT or STDERR alone")
 	cmd.Flags().BoolVarP(&f.detach, "detach", "d", false, "leave the container running, and print its ID")
 	return cmd
 }
@@ -74,7 +80,7 @@ func newCreate(g *globals) *cobra.Command {
 // add adds the flags that run and create share.
 func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &exitError{status: container.StatusFailed, err: notThere(flagError(cmd, err), err, missingFlags)}
+		return &exitError{status: container.StatusFailed, err: notThere(flagError(cmd, err), err, missingRunFlags)}
 	})
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
@@ -84,24 +90,21 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "set a variable, as NAME=VALUE; NAME alone takes it from the environment")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory")
 	fl.StringVarP(&f.user, "user", "u", "", "user[:group], by name or number")
-	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "show a directory of the host, as SOURCE:TARGET[:ro], or a volume")
+	fl.StringArrayVar(&f.envFiles, "env-file", nil, "file of variables, one NAME=VALUE on a line; -e outranks it")
+	f.mountFlags.add(fl)
+	f.surround.add(fl)
+	addHeld(fl, heldRunFlags)
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "take the place of the image's ENTRYPOINT")
 	fl.StringVar(&f.hostname, "hostname", "", "host name")
 	fl.StringVar(&f.name, "name", "", "name of the container (default a random one)")
 	fl.StringArrayVarP(&f.labels, "label", "l", nil, "add a label, as NAME=VALUE")
+	fl.StringArrayVar(&f.labelFiles, "label-file", nil, "file of labels, one NAME=VALUE on a line; --label outranks it")
 	fl.StringVar(&f.stopSignal, "stop-signal", "", "signal that stops the container (default the image's, else SIGTERM)")
 	fl.IntVar(&f.stopTimeout, "stop-timeout", container.DefaultStopTimeout, "seconds until a container that is stopped is killed; -1 is never")
 	fl.StringVar(&f.cidfile, "cidfile", "", "write the container's ID to a file, which must not exist")
 	fl.StringVar(&f.platform, "platform", "", "platform of the image (default this machine's)")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing of a pull")
 	fl.Var(&f.pull, "pull", "ask the registry: always, missing or never")
-}
-
-// missingFlags are flags of docker's run that have no meaning here, or none yet,
-// and the reason.
-var missingFlags = map[string]string{
-	"p": hostNetwork, "P": hostNetwork, "publish": hostNetwork, "publish-all": hostNetwork, "expose": hostNetwork,
-	"network": hostNetwork, "net": hostNetwork,
-	"restart": "there is no daemon that could start a container again",
 }
 
 const hostNetwork = "a container uses the host's network: what it listens on needs no publishing"
@@ -136,10 +139,14 @@ func (f *runFlags) run(cmd *cobra.Command, g *globals, args []string) error {
 	if f.terminal && f.interactive && !f.detach && !isTerminal(g.in) {
 		return usage("-t needs a terminal, and standard input is none").WithHint("leave -t out")
 	}
+	streams, err := f.streams(g)
+	if err != nil {
+		return err
+	}
 	var held *container.Held
 	var made *container.Container
 	var dir string
-	err := withMachine(g, cmd, func(ctx context.Context, m *machine) (err error) {
+	err = withMachine(g, cmd, func(ctx context.Context, m *machine) (err error) {
 		dir = m.dir
 		if made, err = f.create(ctx, m, cmd.Flags(), args); err != nil {
 			return err
@@ -154,13 +161,43 @@ func (f *runFlags) run(cmd *cobra.Command, g *globals, args []string) error {
 		fmt.Fprintln(g.out, made.ID)
 		return detach(held, dir)
 	}
-	return g.attend(cmd.Context(), held)
+	return attend(cmd.Context(), held, streams)
+}
+
+// streams are what the command is connected to.
+func (f *runFlags) streams(g *globals) (container.Streams, error) {
+	s := container.Streams{In: g.in, Out: g.out, Err: g.err}
+	if len(f.attach) == 0 {
+		return s, nil
+	}
+	if f.detach {
+		return s, usage("-a and -d are opposites")
+	}
+	var out, errs bool
+	for _, name := range f.attach {
+		switch strings.ToLower(name) {
+		case "stdin": // which -i connects
+		case "stdout":
+			out = true
+		case "stderr":
+			errs = true
+		default:
+			return s, usage("-a: %q is none of STDIN, STDOUT, STDERR", name)
+		}
+	}
+	if !out {
+		s.Out = nil
+	}
+	if !errs {
+		s.Err = nil
+	}
+	return s, nil
 }
 
 // attend runs a container beside this process and exits with its status.
-func (g *globals) attend(ctx context.Context, held *container.Held) error {
+func attend(ctx context.Context, held *container.Held, streams container.Streams) error {
 	// Signals go to the command, which ends when it likes: the context must not end before it.
-	status, err := held.Run(context.WithoutCancel(ctx), container.Streams{In: g.in, Out: g.out, Err: g.err})
+	status, err := held.Run(context.WithoutCancel(ctx), streams)
 	if err != nil && status == 0 {
 		status = container.StatusFailed
 	}
@@ -214,8 +251,18 @@ func (f *runFlags) create(ctx context.Context, m *machine, flags *pflag.FlagSet,
 	if err != nil {
 		return nil, err
 	}
-	labels, err := pairs("-l", f.labels, func(string) (string, bool) { return "", true })
+	labels, err := f.allLabels()
 	if err != nil {
+		return nil, err
+	}
+	around, err := f.surround.parse()
+	if err != nil {
+		return nil, err
+	}
+	if around.Nodes, err = f.surround.parseDevices(spec); err != nil {
+		return nil, err
+	}
+	if spec.Volumes, err = f.fromOthers(m.containers(), spec.Volumes); err != nil {
 		return nil, err
 	}
 	if f.cidfile != "" {
@@ -223,7 +270,7 @@ func (f *runFlags) create(ctx context.Context, m *machine, flags *pflag.FlagSet,
 			return nil, usage("--cidfile: %q is there already", f.cidfile).WithHint("remove it, or name another file")
 		}
 	}
-	rec, run, err := m.obtain(ctx, args[0], want, f.platform != "", f.policy())
+	rec, run, err := m.obtain(ctx, args[0], want, f.platform != "", f.policy(), f.display(m.err))
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +285,7 @@ func (f *runFlags) create(ctx context.Context, m *machine, flags *pflag.FlagSet,
 	spec.Config = run
 	c := container.Config{
 		Name: f.name, Image: rec.ID, ImageName: args[0], Layers: rec.Layers, Tree: tree, Run: run,
-		AutoRemove: f.rm, StopTimeout: f.stopTimeout,
+		AutoRemove: f.rm, StopTimeout: f.stopTimeout, Surroundings: around,
 	}
 	c.Run.Labels = maps.Clone(run.Labels)
 	if c.Run.Labels == nil {
@@ -293,43 +340,70 @@ func (f *runFlags) spec(entrypoint bool, args []string) (*container.Spec, error)
 	if entrypoint {
 		spec.Entrypoint = []string{f.entrypoint}
 	}
-	for _, e := range f.env {
-		name, _, ok := strings.Cut(e, "=")
-		if name == "" {
-			return nil, usage("-e: %q has no name", e).WithHint("write -e NAME=VALUE")
-		}
-		if !ok {
-			value, set := os.LookupEnv(name)
-			if !set {
-				continue
-			}
-			e = name + "=" + value
-		}
-		spec.Env = append(spec.Env, e)
+	if err := f.environment(spec); err != nil {
+		return nil, err
 	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
-	for _, text := range f.volumes {
-		v, err := container.ParseVolume(text, dir)
-		if err != nil {
-			return nil, usage("-v: %v", err)
+	spec.Volumes, err = f.mountFlags.parse(dir)
+	return spec, err
+}
+
+// environment reads the variables: those of files first, which -e outranks.
+func (f *runFlags) environment(spec *container.Spec) error {
+	add := func(name, value string, given bool) {
+		if !given {
+			if value, given = os.LookupEnv(name); !given {
+				return
+			}
 		}
-		spec.Volumes = append(spec.Volumes, v)
+		spec.Env = append(spec.Env, name+"="+value)
 	}
-	return spec, nil
+	for _, file := range f.envFiles {
+		if err := readPairs("--env-file", "variable", file, add); err != nil {
+			return err
+		}
+	}
+	for _, e := range f.env {
+		name, value, ok := strings.Cut(e, "=")
+		if name == "" {
+			return usage("-e: %q has no name", e).WithHint("write -e NAME=VALUE")
+		}
+		add(name, value, ok)
+	}
+	return nil
+}
+
+// allLabels reads the labels: those of files first, which -l outranks.
+func (f *runFlags) allLabels() (map[string]string, error) {
+	all := map[string]string{}
+	for _, file := range f.labelFiles {
+		if err := readPairs("--label-file", "label", file, func(name, value string, _ bool) { all[name] = value }); err != nil {
+			return nil, err
+		}
+	}
+	labels, err := pairs("-l", f.labels, func(string) (string, bool) { return "", true })
+	maps.Copy(all, labels)
+	return all, err
+}
+
+func (f *runFlags) display(w io.Writer) display {
+	if f.quiet {
+		return newDisplay("quiet", w)
+	}
+	return newDisplay("auto", w)
 }
 
 // obtain returns an image with all its layers here, pulled if need be, and its
 // config. With exact it is for the platform that is wanted.
-func (m *machine) obtain(ctx context.Context, name string, want image.Platform, exact bool, policy pull.Policy) (rec store.Record, run image.RunConfig, err error) {
+func (m *machine) obtain(ctx context.Context, name string, want image.Platform, exact bool, policy pull.Policy, view display) (rec store.Record, run image.RunConfig, err error) {
+	defer func() { err = errors.Join(err, view.Close()) }()
 	client, err := m.registry()
 	if err != nil {
 		return rec, run, err
 	}
-	view := newDisplay("auto", m.err)
-	defer func() { err = errors.Join(err, view.Close()) }()
 	p := pull.New(m.store, client, policy, view)
 	if policy != pull.Always {
 		found, ferr := m.store.Find(ctx, name, want)

@@ -37,7 +37,30 @@ type Config struct {
 	AutoRemove  bool
 	StopTimeout int // seconds
 	Mounts      []Mount
+	Surroundings
 }
+
+// Surroundings are what a container sees beside its root and its mounts, what it may take, and what it may do. The
+// zero value is docker's default.
+type Surroundings struct {
+	// Hosts are lines of /etc/hosts; the address may be [HostGateway].
+	Hosts           []sandbox.Host       `json:",omitzero"`
+	DNS             sandbox.DNS          `json:",omitzero"`
+	Capabilities    sandbox.Capabilities `json:",omitzero"`
+	Groups          []string             `json:",omitzero"`
+	ShmSize         int64                `json:",omitzero"`
+	Rlimits         []sandbox.Rlimit     `json:",omitzero"`
+	Limits          sandbox.Limits       `json:",omitzero"`
+	Nodes           []sandbox.Node       `json:",omitzero"`
+	Privileged      bool                 `json:",omitzero"`
+	Unfiltered      bool                 `json:",omitzero"`
+	NoNewPrivileges bool                 `json:",omitzero"`
+	ReadOnly        bool                 `json:",omitzero"`
+	Annotations     map[string]string    `json:",omitzero"`
+}
+
+// HostGateway is the word for the machine's own address.
+const HostGateway = "host-gateway"
 
 // Mount is a volume or a directory of the host that the container has.
 type Mount struct {
@@ -47,6 +70,15 @@ type Mount struct {
 	Anonymous      bool
 	Source, Target string
 	ReadOnly       bool
+	// Memory, where it is not nil, is a file system in memory in place of all that.
+	Memory *Memory `json:",omitempty"`
+}
+
+// Memory is a file system that goes with the container's command.
+type Memory struct {
+	Size   int64  // bytes; 0 is half of the memory
+	Mode   uint32 // permission bits; 0 is 01777
+	NoExec bool
 }
 
 // Status is where a container is in its life.

@@ -144,10 +144,32 @@ func (r *running) spec() *sandbox.Spec {
 		Root: r.Root, Args: c.Command, Env: c.environment(), Dir: or(c.Run.WorkingDir, "/"), User: c.Run.User,
 		Hostname: c.Hostname, Terminal: c.Terminal, Init: true,
 	}
+	c.Surroundings.write(s)
 	for _, m := range c.Mounts {
+		if m.Memory != nil {
+			s.Mounts = append(s.Mounts, sandbox.Mount{Target: m.Target, ReadOnly: m.ReadOnly, Size: m.Memory.Size, Mode: m.Memory.Mode, NoExec: m.Memory.NoExec})
+			continue
+		}
 		s.Mounts = append(s.Mounts, sandbox.Mount{Target: m.Target, Source: m.Source, ReadOnly: m.ReadOnly})
 	}
 	return s
+}
+
+// write writes them into the sandbox's word for a container.
+func (c *Surroundings) write(s *sandbox.Spec) {
+	for _, h := range c.Hosts {
+		if h.IP == HostGateway {
+			h.IP = "127.0.0.1"
+		}
+		s.Hosts = append(s.Hosts, h)
+	}
+	s.DNS, s.Groups, s.ShmSize, s.Rlimits, s.Nodes = c.DNS, c.Groups, c.ShmSize, c.Rlimits, c.Nodes
+	s.Capabilities, s.Unfiltered, s.NoNewPrivileges, s.Sealed = c.Capabilities, c.Unfiltered, c.NoNewPrivileges, c.ReadOnly
+	s.Insecure, s.RootAlone = c.Privileged, c.Privileged
+	if c.Limits != (sandbox.Limits{}) {
+		limits := c.Limits
+		s.Limits = &limits
+	}
 }
 
 // start starts the command, stays beside it, and returns its status.

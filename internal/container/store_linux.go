@@ -306,9 +306,21 @@ func (s *Store) remove(c *Container, o RemoveOptions) error {
 
 // removeVolumes removes the anonymous volumes of a container.
 func (s *Store) removeVolumes(c *Config) error {
-	var err error
+	if !slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Anonymous }) {
+		return nil
+	}
+	others, err := s.List()
+	if err != nil {
+		return err
+	}
+	used := map[string]bool{}
+	for _, other := range others {
+		for _, m := range other.Mounts {
+			used[m.Volume] = used[m.Volume] || other.ID != c.ID
+		}
+	}
 	for _, m := range c.Mounts {
-		if m.Anonymous {
+		if m.Anonymous && !used[m.Volume] {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(s.Volumes, m.Volume)))
 		}
 	}

@@ -23,18 +23,26 @@ type Volume struct {
 	Source   string
 	Target   string // absolute
 	ReadOnly bool
+	// Empty leaves a new volume without what the image has at its place.
+	Empty bool
+	// Exists refuses a path of the host that is not there, which is made otherwise.
+	Exists bool
+	// Memory is a file system in memory in place of a source.
+	Memory *Memory
 }
 
 // volumeName is what docker accepts.
 var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
+
+// IsVolumeName reports whether a volume can be called so.
+func IsVolumeName(s string) bool { return volumeName.MatchString(s) }
 
 // ParseVolume parses the argument of -v: [source:]target[:ro|rw]. A source that
 // begins with "." is relative to dir.
 func ParseVolume(s, dir string) (Volume, error) {
 	parts := strings.Split(s, ":")
 	var v Volume
-	if n := len(parts); n > 1 && slices.Contains([]string{"ro", "rw"}, parts[n-1]) {
-		v.ReadOnly = parts[n-1] == "ro"
+	if n := len(parts); n > 1 && !path.IsAbs(parts[n-1]) && v.option(parts[n-1]) {
 		parts = parts[:n-1]
 	}
 	switch len(parts) {
@@ -66,6 +74,24 @@ func ParseVolume(s, dir string) (Volume, error) {
 	return v, nil
 }
 
+// option notes the options of a volume, ok where all are known.
+func (v *Volume) option(list string) (ok bool) {
+	with := *v
+	for word := range strings.SplitSeq(list, ",") {
+		switch word {
+		case "ro":
+			with.ReadOnly = true
+		case "rw":
+		case "nocopy":
+			with.Empty = true
+		default:
+			return false
+		}
+	}
+	*v = with
+	return true
+}
+
 // mounts makes what a container's volumes need on the host.
 func (s *Store) mounts(ctx context.Context, spec *Spec, root sandbox.Root) ([]Mount, error) {
 	volumes := slices.Clone(spec.Volumes)
@@ -91,11 +117,17 @@ func (s *Store) mounts(ctx context.Context, spec *Spec, root sandbox.Root) ([]Mo
 // mount finds or makes the directory or file of the host that is shown for v. A
 // new volume starts with what the image has at its place.
 func (s *Store) mount(ctx context.Context, v Volume, root sandbox.Root) (Mount, error) {
-	m := Mount{Target: v.Target, ReadOnly: v.ReadOnly}
+	m := Mount{Target: v.Target, ReadOnly: v.ReadOnly, Memory: v.Memory}
+	if v.Memory != nil {
+		return m, nil
+	}
 	if filepath.IsAbs(v.Source) {
 		m.Source = v.Source
 		if _, err := os.Stat(v.Source); !errors.Is(err, fs.ErrNotExist) {
 			return m, err
+		}
+		if v.Exists {
+			return m, fmt.Errorf("bind source path does not exist: %s", v.Source)
 		}
 		return m, os.MkdirAll(v.Source, 0o755)
 	}
@@ -114,9 +146,15 @@ func (s *Store) mount(ctx context.Context, v Volume, root sandbox.Root) (Mount, 
 		if err != nil {
 			return m, err
 		}
+		if v.Empty {
+			return m, nil
+		}
 		return m, refill(ctx, dir, root, v.Target)
 	}
 	err := s.makeVolume(m.Volume, noted(nil, m.Anonymous), func(data string) error {
+		if v.Empty {
+			return os.Mkdir(data, 0o755)
+		}
 		return errors.Join(os.Mkdir(data, 0o755), fill(ctx, data, root, v.Target))
 	})
 	if errors.Is(err, fs.ErrExist) {
