@@ -80,6 +80,7 @@ func (f *imagesFlags) listing(rows []row) listing {
 	}
 	return listing{columns: columns, rows: rows, more: map[string]string{
 		"Digest": "DIGEST", "CreatedAt": "CREATED AT", "Origin": "ORIGIN", "Platform": "PLATFORM",
+		"Containers": "CONTAINERS", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "VirtualSize": "SIZE",
 	}}
 }
 
@@ -172,6 +173,8 @@ func imageRow(l store.Listed, n store.Name, size int64, noTrunc bool) row {
 		"Repository": "<none>", "Tag": "<none>", "Digest": "<none>", "ID": shortID(l.ID, noTrunc),
 		"CreatedSince": ago(l.Made), "CreatedAt": l.Made.Local().Format("2006-01-02 15:04:05 -0700 MST"),
 		"Size": shortSize(size), "Origin": string(l.Origin), "Platform": image.FormatPlatform(l.Platform),
+		// What only system df works out: docker's lists say so, too.
+		"VirtualSize": shortSize(size), "Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
 	}
 	if !n.Reference.IsZero() {
 		r["Repository"] = n.Reference.FamiliarName()

@@ -37,6 +37,8 @@ func printer(format string) (func(io.Writer, listing) error, error) {
 		return printTable, nil
 	case "json":
 		format = "{{json .}}"
+	case "raw":
+		return nil, usage("--format: raw is not there").WithHint("json is made to be read by programs")
 	}
 	text, heads := strings.CutPrefix(format, "table ")
 	t, err := parseTemplate(unescape(strings.TrimSpace(text)))
@@ -99,7 +101,7 @@ func (l listing) heads() row {
 
 func (l listing) each(w io.Writer, t *template.Template, rows []row) error {
 	for _, r := range rows {
-		if err := t.Execute(w, map[string]string(r)); err != nil {
+		if err := t.Execute(w, shownRow(r)); err != nil {
 			return l.explain(err)
 		}
 		if _, err := fmt.Fprintln(w); err != nil {
@@ -107,6 +109,49 @@ func (l listing) each(w io.Writer, t *template.Template, rows []row) error {
 		}
 	}
 	return nil
+}
+
+// labelsKey is the field of a row that has the labels as JSON, for .Label.
+const labelsKey = "Label"
+
+// setLabels gives a row the field .Labels, and what .Label "NAME" finds.
+func (r row) setLabels(labels map[string]string) {
+	var words []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		words = append(words, k+"="+labels[k])
+	}
+	data, err := json.Marshal(labels)
+	if err != nil {
+		return // cannot be: they are strings
+	}
+	r["Labels"], r[labelsKey] = strings.Join(words, ","), string(data)
+}
+
+// shownRow is a row as templates see it.
+type shownRow map[string]string
+
+// Label is one label of what the row is of; in the row of heads, docker's head for it.
+func (r shownRow) Label(name string) string {
+	data, ok := r[labelsKey]
+	if !ok {
+		return strings.NewReplacer("-", " ", "_", " ").Replace(name[strings.LastIndex(name, ".")+1:])
+	}
+	var labels map[string]string
+	if json.Unmarshal([]byte(data), &labels) != nil {
+		return ""
+	}
+	return labels[name]
+}
+
+// MarshalJSON leaves out what only .Label reads.
+func (r shownRow) MarshalJSON() ([]byte, error) {
+	shown := maps.Clone(map[string]string(r))
+	delete(shown, labelsKey)
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(shown)
+	return []byte(b.String()), err
 }
 
 // explain names the fields where a template asks for one that is not there.

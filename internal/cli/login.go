@@ -109,7 +109,7 @@ func (g *globals) login(ctx context.Context, host string, f *loginFlags) error {
 		return err
 	}
 	if place != "" {
-		fmt.Fprintf(g.err, "WARNING! Your password is stored unencrypted in %s; a credential helper keeps it safe.\n", place)
+		fmt.Fprintf(g.err, "\nWARNING! Your credentials are stored unencrypted in '%s'.\nConfigure a credential helper to remove this warning.\n\n", place)
 	}
 	_, err = fmt.Fprintln(g.out, "Login Succeeded")
 	return err

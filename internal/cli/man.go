@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"builder/image/store"
+	"builder/internal/container"
 )
 
 // newMan writes the manual: a page for each command, made of what --help says.
@@ -105,21 +107,42 @@ func roff(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// completable are the commands whose arguments are images of this machine.
+// completable are the commands whose arguments are images of this machine, alone
+// and in the group image.
 var completable = []string{"run", "create", "rmi", "rm", "tag", "inspect", "history", "save", "push", "images", "ls"}
 
-// addCompletion has the shell complete names of images.
+// addCompletion has the shell complete names of images and volumes.
 func (g *globals) addCompletion(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		g.addCompletion(c)
-		takesImages := false
-		for _, name := range completable {
-			takesImages = takesImages || c.Name() == name && (name != "rm" || cmd.Name() == "image")
-		}
-		if takesImages && c.ValidArgsFunction == nil {
+		takesImages := slices.Contains(completable, c.Name()) && (cmd.Name() == "image" || !cmd.HasParent() && c.Name() != "rm")
+		switch {
+		case c.ValidArgsFunction != nil:
+		case takesImages:
 			c.ValidArgsFunction = g.completeImages
+		case cmd.Name() == "volume" && (c.Name() == "rm" || c.Name() == "inspect"):
+			c.ValidArgsFunction = g.completeVolumes
 		}
 	}
+}
+
+// completeVolumes lists the names of volumes.
+func (g *globals) completeVolumes(_ *cobra.Command, _ []string, start string) ([]string, cobra.ShellCompDirective) {
+	dir, err := g.rootDir()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	all, err := (&container.Store{Volumes: filepath.Join(dir, "volumes")}).ListVolumes()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var words []string
+	for _, v := range all {
+		if strings.HasPrefix(v.Name, start) {
+			words = append(words, v.Name)
+		}
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeImages lists the names of images without opening more than the store.

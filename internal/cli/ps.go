@@ -115,11 +115,7 @@ func (f *psFlags) list(ctx context.Context, m *machine, keys filters) ([]row, er
 }
 
 func (f *psFlags) row(c *container.Container, names []store.Name) row {
-	var labels, mounts []string
-	for k, v := range c.Run.Labels {
-		labels = append(labels, k+"="+v)
-	}
-	slices.Sort(labels)
+	var mounts []string
 	volumes := 0
 	for _, v := range c.Mounts {
 		name := v.Source
@@ -133,12 +129,14 @@ func (f *psFlags) row(c *container.Container, names []store.Name) row {
 	if f.noTrunc {
 		id = c.ID
 	}
-	return row{
+	r := row{
 		"ID": id, "Image": imageName(c, names), "Command": strconv.Quote(shorten(strings.Join(c.Command, " "), 20, f.noTrunc)),
 		"CreatedAt": c.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), "RunningFor": ago(c.Created),
-		"State": string(c.Status), "Status": statusText(c), "Ports": "", "Names": c.Name, "Labels": strings.Join(labels, ","),
+		"State": string(c.Status), "Status": statusText(c), "Ports": "", "Names": c.Name,
 		"Mounts": strings.Join(mounts, ","), "Networks": "host", "LocalVolumes": strconv.Itoa(volumes),
 	}
+	r.setLabels(c.Run.Labels)
+	return r
 }
 
 func shorten(s string, length int, not bool) string {

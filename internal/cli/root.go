@@ -14,6 +14,7 @@ import (
 type globals struct {
 	*streams
 	root      string
+	config    string
 	tlsVerify bool
 }
 
@@ -37,6 +38,8 @@ func newRoot(s *streams) *cobra.Command {
 	cmd.SetVersionTemplate("builder version {{.Version}}\n")
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.PersistentFlags().StringVar(&g.root, "root", "", "directory of images and caches (default $BUILDER_ROOT, else /var/lib/builder for root and $XDG_DATA_HOME/builder for others)")
+	cmd.PersistentFlags().StringVar(&g.config, "config", "", "directory of docker's config.json, with the credentials of registries (default $DOCKER_CONFIG, else ~/.docker)")
+	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return g.useConfig() }
 	cmd.AddCommand(
 		newBuild(g), newRun(g), newCreate(g), newStart(g), newStop(g), newKill(g), newRm(g), newWait(g),
 		newPs(g), newLogs(g), newDiff(g), newCommit(g), newExport(g), newCp(g), newSupervise(),
@@ -49,6 +52,27 @@ func newRoot(s *streams) *cobra.Command {
 	return cmd
 }
 
+// useConfig takes docker's settings from where --config says.
+func (g *globals) useConfig() error {
+	if g.config == "" {
+		return nil
+	}
+	dir, err := filepath.Abs(g.config)
+	if err != nil {
+		return fmt.Errorf("--config %s: %w", g.config, err)
+	}
+	return os.Setenv("DOCKER_CONFIG", dir)
+}
+
+// absent are docker's commands for what is not here, and why.
+var absent = map[string]string{
+	"network": "containers have no networks of their own: what one listens on is the host's",
+	"context": "there is no daemon to choose", "plugin": "there are no plugins", "trust": "signatures are not made or looked at",
+	"events": "there is no daemon to watch: builder ps says what runs", "checkpoint": "processes are not frozen",
+	"swarm": "there are no clusters", "node": "there are no clusters", "service": "there are no clusters", "stack": "there are no clusters",
+	"secret": "there are no clusters; builder build --secret gives one to a build",
+}
+
 // unknownCommand names the command that was probably meant.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
@@ -59,6 +83,9 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 		names = append(names, c.Name())
 	}
 	e := usage("unknown command %q", args[0])
+	if why, ok := absent[args[0]]; ok {
+		return e.WithHint("%s", why)
+	}
 	if near := diag.Nearest(args[0], names); near != "" {
 		return e.WithHint("did you mean %q?", near)
 	}

@@ -149,6 +149,9 @@ func newLoad(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if from == "-" && isTerminal(g.in) {
+				return usage("requested load from stdin, but stdin is empty").WithHint("builder load -i FILE, or builder load < FILE")
+			}
 			return growing(g, cmd, func(ctx context.Context, m *machine) error {
 				in, err := openFileOr(from, g.in)
 				if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -128,14 +127,12 @@ var volumeHeads = map[string]string{
 // volumeRow has docker's fields. Links and sizes are what system df knows; the
 // rest is of volumes that several machines share.
 func volumeRow(v *container.KeptVolume) row {
-	var labels []string
-	for _, k := range slices.Sorted(maps.Keys(v.Labels)) {
-		labels = append(labels, k+"="+v.Labels[k])
-	}
-	return row{
-		"Name": v.Name, "Driver": localDriver, "Scope": "local", "Mountpoint": v.Dir, "Labels": strings.Join(labels, ","),
+	r := row{
+		"Name": v.Name, "Driver": localDriver, "Scope": "local", "Mountpoint": v.Dir,
 		"Links": "N/A", "Size": "N/A", "Group": "N/A", "Availability": "N/A", "Status": "N/A",
 	}
+	r.setLabels(v.Labels)
+	return r
 }
 
 // volumeFilter returns which volumes fit: of the values of one key any, but of
