@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -199,6 +198,5 @@ func (m *machine) pushBuilt(ctx context.Context, ref image.Reference, o output, 
 	if err = errors.Join(err, view.Close()); err != nil {
 		return true, err
 	}
-	_, err = fmt.Fprintf(m.out, "%s: digest: %s size: %d\n", ref.Tag(), desc.Digest, desc.Size)
-	return true, err
+	return true, m.sayPushed(ref, desc, f)
 }

@@ -75,7 +75,7 @@ func newPush(g *globals) *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all-tags", "a", false, "send all tags of the repository")
-	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the result")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the name")
 	fl.StringVar(&f.platform, "platform", "", "send the image for this platform alone, of a name for several")
 	fl.Var(&f.progress, "progress", "how to show progress")
 	holdTrust(fl)
@@ -151,7 +151,16 @@ func (m *machine) pushNamed(ctx context.Context, ref image.Reference, f *pushFla
 	if err := m.notePushed(ctx, found, desc.Digest); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(m.out, "%s: digest: %s size: %d\n", ref.Tag(), desc.Digest, desc.Size)
+	return m.sayPushed(ref, desc, f)
+}
+
+// sayPushed prints what the registry has now; with -q, as docker does, its name.
+func (m *machine) sayPushed(ref image.Reference, desc image.Descriptor, f *pushFlags) error {
+	if f.quiet {
+		_, err := fmt.Fprintln(m.out, ref)
+		return err
+	}
+	_, err := fmt.Fprintf(m.out, "%s: digest: %s size: %d\n", ref.Tag(), desc.Digest, desc.Size)
 	return err
 }
 

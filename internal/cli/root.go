@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -83,6 +84,9 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 		names = append(names, c.Name())
 	}
 	e := usage("unknown command %q", args[0])
+	if cmd.Name() == "buildx" && slices.Contains([]string{"bootstrap", "create", "inspect", "ls", "rm", "stop", "use"}, args[0]) {
+		return e.WithHint("there is one builder to choose: this program")
+	}
 	if why, ok := absent[args[0]]; ok {
 		return e.WithHint("%s", why)
 	}
