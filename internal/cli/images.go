@@ -41,35 +41,38 @@ func table(w io.Writer, rows [][]string) error {
 	return errors.Join(t.Flush(), all.Flush())
 }
 
-// ago says how long something is past, as docker does.
+// ago says how long something is past, as docker does: hours are rounded, and what
+// is longer is counted in whole ones.
 func ago(t time.Time) string {
 	if t.IsZero() {
 		return "N/A"
 	}
 	d := time.Since(t)
-	for _, unit := range []struct {
-		limit, length time.Duration
-		one, many     string
-	}{
-		{time.Second, 0, "Less than a second ago", ""},
-		{2 * time.Second, 0, "1 second ago", ""},
-		{time.Minute, time.Second, "", "%d seconds ago"},
-		{2 * time.Minute, 0, "About a minute ago", ""},
-		{time.Hour, time.Minute, "", "%d minutes ago"},
-		{2 * time.Hour, 0, "About an hour ago", ""},
-		{48 * time.Hour, time.Hour, "", "%d hours ago"},
-		{14 * 24 * time.Hour, 24 * time.Hour, "", "%d days ago"},
-		{60 * 24 * time.Hour, 7 * 24 * time.Hour, "", "%d weeks ago"},
-		{2 * 365 * 24 * time.Hour, 30 * 24 * time.Hour, "", "%d months ago"},
-	} {
-		if d < unit.limit {
-			if unit.one != "" {
-				return unit.one
-			}
-			return fmt.Sprintf(unit.many, int(d/unit.length))
-		}
+	hours := int(d.Hours() + 0.5)
+	switch {
+	case d < time.Second:
+		return "Less than a second ago"
+	case d < 2*time.Second:
+		return "1 second ago"
+	case d < time.Minute:
+		return fmt.Sprintf("%d seconds ago", int(d.Seconds()))
+	case d < 2*time.Minute:
+		return "About a minute ago"
+	case d < time.Hour:
+		return fmt.Sprintf("%d minutes ago", int(d.Minutes()))
+	case hours == 1:
+		return "About an hour ago"
+	case hours < 48:
+		return fmt.Sprintf("%d hours ago", hours)
+	case hours < 24*7*2:
+		return fmt.Sprintf("%d days ago", hours/24)
+	case hours < 24*30*2:
+		return fmt.Sprintf("%d weeks ago", hours/24/7)
+	case hours < 24*365*2:
+		return fmt.Sprintf("%d months ago", hours/24/30)
+	default:
+		return fmt.Sprintf("%d years ago", int(d.Hours())/24/365)
 	}
-	return fmt.Sprintf("%d years ago", int(d/(365*24*time.Hour)))
 }
 
 func newRmi(g *globals) *cobra.Command {

@@ -25,7 +25,7 @@ func newSave(g *globals) *cobra.Command {
 	compress := choice{value: "none", words: []string{"none", "gzip", "zstd"}}
 	cmd := &cobra.Command{
 		Use:     "save [OPTIONS] IMAGE [IMAGE...]",
-		Short:   "Write images to an archive that docker and OCI tools read",
+		Short:   "Write images to an archive that docker and OCI tools read; a name without a tag is all of its tags",
 		Example: "  builder save -o app.tar app:1.0",
 		Args:    between(1, -1, "at least one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,13 +37,9 @@ func newSave(g *globals) *cobra.Command {
 				return usage("a docker archive holds no index of several platforms").WithHint("add --format oci, or save one platform at a time")
 			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
-				var exports []image.Export
-				for _, arg := range args {
-					e, err := m.packedFor(ctx, arg, wants, format.value == "docker")
-					if err != nil {
-						return err
-					}
-					exports = append(exports, e)
+				exports, err := m.exports(ctx, args, wants, format.value == "docker")
+				if err != nil {
+					return err
 				}
 				return m.writeFile(dest, func(w io.Writer) error {
 					return compressed(w, compress.value, func(w io.Writer) error {
