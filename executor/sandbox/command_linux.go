@@ -49,6 +49,20 @@ func (b *builder) identify() {
 
 // openTerminal makes a terminal in the step's own /dev/pts and shows it as /dev/console too.
 func (b *builder) openTerminal(pts *os.File) error {
+	if err := b.newTerminal(pts); err != nil {
+		return err
+	}
+	var err error
+	b.console, err = b.inDev("console", false)
+	if err != nil {
+		return err
+	}
+	b.keep(b.console)
+	return nil
+}
+
+// newTerminal makes a terminal in a devpts.
+func (b *builder) newTerminal(pts *os.File) error {
 	master, err := openIn(pts, "ptmx", unix.O_RDWR|unix.O_NOCTTY, unix.RESOLVE_BENEATH)
 	if err != nil {
 		return err
@@ -68,18 +82,13 @@ func (b *builder) openTerminal(pts *os.File) error {
 	slave := b.keep(os.NewFile(fd, "terminal"))
 	b.stdio = [3]*os.File{slave, slave, slave}
 	b.pipes = append(b.pipes, slave)
-	b.console, err = b.inDev("console", false)
-	if err != nil {
-		return err
-	}
-	b.keep(b.console)
 	return nil
 }
 
 // standardIO gives the command its three descriptors. Where the files that they come from
 // have low numbers themselves they must not be overwritten before they are used.
 func (b *builder) standardIO() {
-	if b.spec.Terminal {
+	if b.spec.Terminal && !b.spec.joins {
 		b.call("mount at /dev/console", unix.SYS_MOUNT, b.str("/dev/pts/0"), b.str("/dev/console"), num(0), num(unix.MS_BIND), num(0))
 	}
 	var high [3]arg
@@ -89,6 +98,9 @@ func (b *builder) standardIO() {
 	b.status = b.slot(b.call("duplicate a descriptor", unix.SYS_FCNTL, arg{inFiles, 0}, num(unix.F_DUPFD_CLOEXEC), num(16)))
 	for i := range high {
 		b.call("set a standard descriptor", unix.SYS_DUP3, high[i], num(i), num(0))
+	}
+	if b.spec.joins {
+		return // the command begins a session, in its own pid namespace
 	}
 	b.call("setsid", unix.SYS_SETSID).except(uint64(unix.EPERM)) // a leader already
 	if b.spec.Terminal {

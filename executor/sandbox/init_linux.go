@@ -54,7 +54,10 @@ func runInit(ops []op, im *image) int {
 // last call that was tried.
 func startCommand(ops []op, im *image) (pid, failed int) {
 	attr := &syscall.ProcAttr{Env: im.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setpgid: true}}
-	if im.Terminal {
+	switch {
+	case im.Joins:
+		attr.Sys = &syscall.SysProcAttr{Setsid: true, Setctty: im.Terminal, Ctty: 0}
+	case im.Terminal:
 		attr.Sys.Foreground, attr.Sys.Ctty = true, 0
 	}
 	for i := im.ExecAt; i < len(ops); i++ {

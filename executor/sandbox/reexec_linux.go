@@ -33,6 +33,7 @@ type image struct {
 
 	// For [Spec.Init]: where the execution begins, and what is executed.
 	Init, Terminal bool
+	Joins          bool // the command begins a session of its own
 	ExecAt         int
 	Execs          map[int]string
 	Args, Env      []string
@@ -182,7 +183,7 @@ func report(ops []op, failed int) {
 
 // startReexec starts this program again as the process that executes p.
 func startReexec(p *program, flags uintptr, spec *Spec, watch func(pid int) error) (_ *os.Process, err error) {
-	im := image{Data: p.data, Pointers: p.pointers, Files: len(p.files), Init: spec.Init, Terminal: spec.Terminal}
+	im := image{Data: p.data, Pointers: p.pointers, Files: len(p.files), Init: spec.Init, Terminal: spec.Terminal, Joins: spec.joins}
 	if spec.Init {
 		im.ExecAt, im.Execs, im.Args, im.Env = p.execAt, p.execs, p.args, p.env
 	}

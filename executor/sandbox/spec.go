@@ -83,6 +83,9 @@ type Spec struct {
 	Rows, Columns uint16
 	// Init puts a process in front of the command that forwards signals and collects orphans.
 	Init bool
+
+	// joins says that the command is started beside another one: see [Sandbox.Join].
+	joins bool
 }
 
 // Capabilities are names of capabilities(7), with or without "CAP_", or "ALL", that are added to docker's

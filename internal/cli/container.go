@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -87,8 +86,7 @@ func startAttached(g *globals, cmd *cobra.Command, args []string, interactive bo
 }
 
 func newStop(g *globals) *cobra.Command {
-	var seconds int
-	var signal string
+	f := &stopFlags{}
 	cmd := &cobra.Command{
 		Use:     "stop [OPTIONS] CONTAINER [CONTAINER...]",
 		Short:   "Ask containers to end, and kill those that do not",
@@ -96,28 +94,11 @@ func newStop(g *globals) *cobra.Command {
 		Args:    between(1, -1, "at least one container"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eachContainer(g, cmd, args, func(ctx context.Context, _ *machine, c *container.Container) error {
-				if c.Status != container.Running {
-					return nil
-				}
-				s, err := c.StopSignal()
-				if err != nil {
-					return err
-				}
-				if signal != "" {
-					var ok bool
-					if s, ok = sys.ParseSignal(signal); !ok {
-						return usage("--signal: %q is no signal", signal)
-					}
-				}
-				if !cmd.Flags().Changed("time") {
-					seconds = c.StopTimeout
-				}
-				return c.Stop(ctx, s, time.Duration(seconds)*time.Second)
+				return f.stop(ctx, cmd, c)
 			})
 		},
 	}
-	cmd.Flags().IntVarP(&seconds, "time", "t", container.DefaultStopTimeout, "seconds until the container is killed (default its own); -1 is never")
-	cmd.Flags().StringVarP(&signal, "signal", "s", "", "signal to send (default the container's)")
+	f.add(cmd)
 	return cmd
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 func newLogs(g *globals) *cobra.Command {
-	var follow, timestamps bool
+	var follow, timestamps, details bool
 	var since, until, tail string
 	cmd := &cobra.Command{
 		Use:     "logs [OPTIONS] CONTAINER",
@@ -21,7 +21,7 @@ func newLogs(g *globals) *cobra.Command {
 		Example: "  builder logs -f --tail 10 web",
 		Args:    exactly(1, "one container"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o := container.LogOptions{Tail: -1, Timestamps: timestamps}
+			o := container.LogOptions{Tail: -1, Timestamps: timestamps, Details: details}
 			var err error
 			if tail != "all" {
 				if o.Tail, err = strconv.Atoi(tail); err != nil {
@@ -59,6 +59,7 @@ func newLogs(g *globals) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&follow, "follow", "f", false, "go on until the container has ended")
 	fl.BoolVarP(&timestamps, "timestamps", "t", false, "show when each line was written")
+	fl.BoolVar(&details, "details", false, "show what the log says of each line besides, which is nothing")
 	fl.StringVarP(&tail, "tail", "n", "all", "number of lines to show from the end")
 	fl.StringVar(&since, "since", "", "show what is younger: a time, or a duration such as 10m")
 	fl.StringVar(&until, "until", "", "show what is older: a time, or a duration such as 10m")

@@ -573,14 +573,14 @@ func parseKeep(text string) (int64, error) {
 	return parseBytes("--keep-storage", text)
 }
 
-// pruneContainers removes the containers that do not run.
-func (m *machine) pruneContainers(ctx context.Context, until []time.Time) (ids []string, freed int64, err error) {
+// pruneContainers removes the containers that do not run and have the labels.
+func (m *machine) pruneContainers(ctx context.Context, until []time.Time, keys filters) (ids []string, freed int64, err error) {
 	all, err := m.containers().List()
 	if err != nil {
 		return nil, 0, err
 	}
 	for _, c := range all {
-		if c.Status == container.Running || slices.ContainsFunc(until, func(at time.Time) bool { return !c.Config.Created.Before(at) }) {
+		if c.Status == container.Running || !keys.labelled(c.Run.Labels) || slices.ContainsFunc(until, func(at time.Time) bool { return !c.Config.Created.Before(at) }) {
 			continue
 		}
 		size, err := depot.TreeSize(ctx, m.path("containers", c.ID))

@@ -17,6 +17,7 @@ import (
 // psFlags are the flags of ps as they were typed.
 type psFlags struct {
 	all, latest, quiet, noTrunc bool
+	size                        bool
 	last                        int
 	filters                     []string
 	format                      string
@@ -50,12 +51,13 @@ func newPs(g *globals) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return show(g.out, psListing(rows))
+				return show(g.out, psListing(rows, f.size))
 			})
 		},
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all", "a", false, "show those that do not run as well")
+	fl.BoolVarP(&f.size, "size", "s", false, "show what the containers' files take")
 	fl.BoolVarP(&f.latest, "latest", "l", false, "show the container made last")
 	fl.IntVarP(&f.last, "last", "n", -1, "show so many of the containers made last")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show IDs only")
@@ -65,18 +67,23 @@ func newPs(g *globals) *cobra.Command {
 	return cmd
 }
 
-func psListing(rows []row) listing {
-	return listing{
+func psListing(rows []row, size bool) listing {
+	l := listing{
 		columns: []column{
 			{"ID", "CONTAINER ID"}, {"Image", "IMAGE"}, {"Command", "COMMAND"}, {"RunningFor", "CREATED"},
 			{"Status", "STATUS"}, {"Ports", "PORTS"}, {"Names", "NAMES"},
 		},
 		more: map[string]string{
 			"CreatedAt": "CREATED AT", "State": "STATE", "Labels": "LABELS", "Mounts": "MOUNTS",
-			"Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES",
+			"Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES", "Size": "SIZE",
 		},
 		rows: rows,
 	}
+	if size {
+		l.columns = append(l.columns, column{"Size", "SIZE"})
+		delete(l.more, "Size")
+	}
+	return l
 }
 
 // list returns the containers to be shown.
@@ -109,7 +116,13 @@ func (f *psFlags) list(ctx context.Context, m *machine, keys filters) ([]row, er
 		if last >= 0 && len(rows) == last {
 			break
 		}
-		rows = append(rows, f.row(c, names))
+		r := f.row(c, names)
+		if f.size || strings.Contains(f.format, ".Size") {
+			if r["Size"], err = m.sizeText(ctx, c); err != nil {
+				return nil, err
+			}
+		}
+		rows = append(rows, r)
 	}
 	return rows, nil
 }
@@ -132,11 +145,20 @@ func (f *psFlags) row(c *container.Container, names []store.Name) row {
 	r := row{
 		"ID": id, "Image": imageName(c, names), "Command": strconv.Quote(shorten(strings.Join(c.Command, " "), 20, f.noTrunc)),
 		"CreatedAt": c.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), "RunningFor": ago(c.Created),
-		"State": string(c.Status), "Status": statusText(c), "Ports": "", "Names": c.Name,
+		"State": string(c.Status), "Status": statusText(c), "Ports": "", "Names": c.Name, "Size": "",
 		"Mounts": strings.Join(mounts, ","), "Networks": "host", "LocalVolumes": strconv.Itoa(volumes),
 	}
 	r.setLabels(c.Run.Labels)
 	return r
+}
+
+// sizeText is what the container has changed, and that with what its image has.
+func (m *machine) sizeText(ctx context.Context, c *container.Container) (string, error) {
+	i, err := m.inspectContainer(ctx, c, true)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s (virtual %s)", byteCount(*i.SizeRw), byteCount(*i.SizeRootFs)), nil
 }
 
 func shorten(s string, length int, not bool) string {

@@ -49,6 +49,7 @@ func newRoot(s *streams) *cobra.Command {
 		newVersion(g),
 	)
 	cmd.AddCommand(imageCommands(g)...)
+	cmd.AddCommand(containerCommands(g)...)
 	g.addCompletion(cmd)
 	return cmd
 }

@@ -252,7 +252,7 @@ func newSystemPrune(g *globals) *cobra.Command {
 				var ids []string
 				var stopped int64
 				if len(keys["label"])+len(keys["label!"]) == 0 {
-					if ids, stopped, err = m.pruneContainers(ctx, until); err != nil {
+					if ids, stopped, err = m.pruneContainers(ctx, until, nil); err != nil {
 						return err
 					}
 				}

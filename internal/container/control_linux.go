@@ -65,7 +65,7 @@ func socketAddr(dir *os.File) *net.UnixAddr {
 }
 
 // serve answers requests until Close.
-func (c *control) serve(p *sandbox.Process) {
+func (c *control) serve(r *running, p *sandbox.Process) {
 	c.group.Go(func() {
 		for {
 			conn, err := c.l.AcceptUnix()
@@ -73,7 +73,7 @@ func (c *control) serve(p *sandbox.Process) {
 				return
 			}
 			if c.note(conn, false) {
-				c.group.Go(func() { c.answer(conn, p) })
+				c.group.Go(func() { c.answer(conn, r, p) })
 			}
 		}
 	})
@@ -108,14 +108,14 @@ func (c *control) Close(status int) error {
 	return err
 }
 
-func (c *control) answer(conn *net.UnixConn, p *sandbox.Process) {
+func (c *control) answer(conn *net.UnixConn, r *running, p *sandbox.Process) {
 	defer func() {
 		c.mu.Lock()
 		delete(c.conns, conn)
 		c.mu.Unlock()
 		_ = conn.Close()
 	}()
-	request, err := bufio.NewReader(io.LimitReader(conn, 256)).ReadString('\n')
+	request, err := bufio.NewReader(io.LimitReader(conn, maxRequest)).ReadString('\n')
 	if err != nil {
 		return
 	}
@@ -137,6 +137,10 @@ func (c *control) answer(conn *net.UnixConn, p *sandbox.Process) {
 	case askRoot:
 		err = sendRoot(conn, p)
 		if err == nil {
+			return
+		}
+	case askExec:
+		if err = r.exec(conn, p, rest); err == nil {
 			return
 		}
 	default:

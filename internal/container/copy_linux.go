@@ -82,26 +82,39 @@ func (c *Container) rootDir() (*os.File, error) {
 
 // receiveFile reads an answer that carries a descriptor.
 func receiveFile(conn *net.UnixConn) (*os.File, error) {
-	buf, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
-	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
+	line, files, err := receive(conn)
 	if err != nil {
 		return nil, err
 	}
+	if len(files) != 1 {
+		return nil, errors.Join(errors.New(line), closeAll(files))
+	}
+	return files[0], nil
+}
+
+// receive reads the first line of an answer, and the descriptors that it carries.
+func receive(conn *net.UnixConn) (line string, files []*os.File, err error) {
+	buf, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*4))
+	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return "", nil, err
+	}
 	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	for i := range messages {
 		fds, err := unix.ParseUnixRights(&messages[i])
 		if err != nil {
-			return nil, err
+			return "", files, errors.Join(err, closeAll(files))
 		}
-		if len(fds) == 1 {
-			unix.CloseOnExec(fds[0])
-			return os.NewFile(uintptr(fds[0]), "root"), nil
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			files = append(files, os.NewFile(uintptr(fd), "answer"))
 		}
 	}
-	return nil, errors.New(strings.TrimSpace(string(buf[:n])))
+	line, _, _ = strings.Cut(string(buf[:n]), "\n")
+	return line, files, nil
 }
 
 // Pack writes what is at a place to a tar, under the last part of its path.

@@ -122,6 +122,8 @@ type LogOptions struct {
 	Tail         int
 	Since, Until time.Time // zero: no bound
 	Timestamps   bool
+	// Details puts what docker's log options say before each line: nothing, and a space.
+	Details bool
 }
 
 // LogReader copies a log to the two streams that it was written to.
@@ -216,6 +218,9 @@ func (r *LogReader) show(text []byte) error {
 	w := r.out
 	if l.Stream == stderr {
 		w = r.err
+	}
+	if r.o.Details {
+		l.Log = " " + l.Log
 	}
 	if r.o.Timestamps {
 		l.Log = l.Time.Format(timestamp) + " " + l.Log

@@ -95,6 +95,8 @@ func (h *Held) run(ctx context.Context, streams Streams, started func()) (status
 type running struct {
 	*Held
 	state   State
+	box     *sandbox.Sandbox
+	network sandbox.Network
 	log     *log
 	control *control
 }
@@ -114,6 +116,7 @@ func (r *running) open(ctx context.Context, streams Streams, started func()) (st
 		return StatusFailed, err
 	}
 	defer func() { err = errors.Join(err, box.Close()) }()
+	r.box = box
 	if r.log, err = openLog(filepath.Join(r.Dir, logName)); err != nil {
 		return StatusFailed, err
 	}
@@ -200,7 +203,7 @@ func (r *running) start(ctx context.Context, box *sandbox.Sandbox, s *sandbox.Sp
 	}
 	done := make(chan struct{})
 	var beside sync.WaitGroup
-	r.control.serve(p)
+	r.control.serve(r, p)
 	beside.Go(func() { r.pass(ctx, p, streams.In, stop, signals, done) })
 	if s.Terminal {
 		restore, err := r.connect(p, streams, &beside)
