@@ -191,6 +191,9 @@ func (m *machine) pushBuilt(ctx context.Context, ref image.Reference, o output, 
 		images[i] = made{Image: &img, config: config, tags: []image.Reference{ref}, platform: found.Platform}
 	}
 	view := newTransfers(f.progress.value, m.err)
+	if t, ok := view.(*transfers); ok {
+		t.say("The push refers to repository [%s]", ref.Name())
+	}
 	v := progress.Vertex{ID: "push " + ref.String(), Name: "push " + ref.Familiar()}
 	view.Progress(progress.Started{Vertex: v, Time: time.Now()})
 	desc, err := m.pushIndex(ctx, images, indexNotes{}, ref, o, v, view)

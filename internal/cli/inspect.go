@@ -50,9 +50,10 @@ type inspectedRoot struct {
 
 // inspectedMetadata is local knowledge: no part of the image.
 type inspectedMetadata struct {
-	Origin string
-	Made   time.Time
-	Source string `json:",omitempty"`
+	LastTagTime time.Time // docker's zero: it is not noted
+	Origin      string
+	Made        time.Time
+	Source      string `json:",omitempty"`
 }
 
 // inspectFlags are the flags of inspect as they were typed.

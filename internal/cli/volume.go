@@ -93,6 +93,9 @@ func newVolumeList(g *globals) *cobra.Command {
 				return err
 			}
 			return withMachine(g, cmd, func(_ context.Context, m *machine) error {
+				if err := m.containers().SweepVolumes(); err != nil {
+					return err
+				}
 				fits, err := m.volumeFilter(keys)
 				if err != nil {
 					return err

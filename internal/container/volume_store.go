@@ -56,6 +56,8 @@ func (e *VolumeInUseError) Error() string {
 const (
 	volumeData = "data"
 	volumeNote = "volume"
+	// newVolumePrefix begins the name of a volume to be.
+	newVolumePrefix = ".new-"
 )
 
 // volumeState is the file beside a volume's files.
@@ -111,11 +113,12 @@ func noted(labels map[string]string, anonymous bool) map[string]string {
 
 // makeVolume publishes a volume whose files fill makes. The error is
 // [fs.ErrExist] where there is one.
-func (s *Store) makeVolume(name string, labels map[string]string, fill func(dir string) error) error {
-	temporary := filepath.Join(s.Volumes, ".new-"+rand.Text())
-	if err := os.MkdirAll(temporary, 0o711); err != nil {
+func (s *Store) makeVolume(name string, labels map[string]string, fill func(dir string) error) (err error) {
+	temporary, lock, err := s.newVolume()
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	note, err := json.Marshal(volumeState{Version: 1, Created: time.Now().UTC(), Labels: labels})
 	if err == nil {
 		err = os.WriteFile(filepath.Join(temporary, volumeNote), note, 0o600)
@@ -130,6 +133,64 @@ func (s *Store) makeVolume(name string, labels map[string]string, fill func(dir 
 		err = errors.Join(err, os.RemoveAll(temporary))
 	}
 	return err
+}
+
+// newVolume makes a directory for a volume to be and locks it: then nobody takes
+// it for what a dead process left.
+func (s *Store) newVolume() (dir string, lock *os.File, err error) {
+	for {
+		dir = filepath.Join(s.Volumes, newVolumePrefix+rand.Text())
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return "", nil, err
+		}
+		lock, err = os.Open(dir)
+		if gone(err) {
+			continue // swept before it was locked
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		if err := sys.Lock(lock); err != nil {
+			return "", nil, errors.Join(err, lock.Close())
+		}
+		if _, err := os.Stat(dir); err == nil {
+			return dir, lock, nil
+		} else if !gone(err) {
+			return "", nil, errors.Join(err, lock.Close())
+		}
+		if err := lock.Close(); err != nil {
+			return "", nil, err
+		}
+	}
+}
+
+// SweepVolumes removes what processes left that died while they made a volume.
+func (s *Store) SweepVolumes() (err error) {
+	entries, err := os.ReadDir(s.Volumes)
+	if gone(err) {
+		return nil
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), newVolumePrefix) {
+			err = errors.Join(err, sweepVolume(filepath.Join(s.Volumes, e.Name())))
+		}
+	}
+	return err
+}
+
+func sweepVolume(dir string) (err error) {
+	f, err := os.Open(dir)
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if ok, err := sys.TryLock(f); err != nil || !ok {
+		return err
+	}
+	return os.RemoveAll(dir)
 }
 
 // ListVolumes returns all volumes, sorted by name.
