@@ -129,15 +129,30 @@ func CheckManifestType(mediaType string) error {
 // ParseManifest parses and checks the manifest of an image. Digests and sizes
 // in it are well-formed; nothing else is known of them.
 func ParseManifest(mediaType string, data []byte) (ocispec.Manifest, error) {
+	m, err := ParseArtifact(mediaType, data)
+	if err != nil {
+		return m, err
+	}
+	if m.Config.MediaType != ocispec.MediaTypeImageConfig && m.Config.MediaType != MediaTypeDockerConfig {
+		return m, fmt.Errorf("manifest: its config is of type %q: it is no image to be run", m.Config.MediaType)
+	}
+	for i, l := range m.Layers {
+		if _, ok := LayerCompression(l.MediaType); !ok {
+			return m, fmt.Errorf("manifest: layer %d: media type %q is not that of a layer", i, l.MediaType)
+		}
+	}
+	return m, nil
+}
+
+// ParseArtifact is [ParseManifest] for what is no image, such as attestations: its
+// config and layers may be of any type.
+func ParseArtifact(mediaType string, data []byte) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
 	if err := parse(mediaType, data, &m, &m.Versioned, &m.MediaType); err != nil {
 		return m, fmt.Errorf("manifest: %w", err)
 	}
 	if !IsManifest(mediaType) {
 		return m, fmt.Errorf("manifest: %w", CheckManifestType(mediaType))
-	}
-	if m.Config.MediaType != ocispec.MediaTypeImageConfig && m.Config.MediaType != MediaTypeDockerConfig {
-		return m, fmt.Errorf("manifest: its config is of type %q: it is no image to be run", m.Config.MediaType)
 	}
 	if err := checkDescriptor(m.Config, MaxConfig); err != nil {
 		return m, fmt.Errorf("manifest: config: %w", err)
@@ -146,9 +161,6 @@ func ParseManifest(mediaType string, data []byte) (ocispec.Manifest, error) {
 		return m, fmt.Errorf("manifest: %d layers are more than %d", len(m.Layers), maxLayers)
 	}
 	for i, l := range m.Layers {
-		if _, ok := LayerCompression(l.MediaType); !ok {
-			return m, fmt.Errorf("manifest: layer %d: media type %q is not that of a layer", i, l.MediaType)
-		}
 		if err := checkDescriptor(l, 1<<62); err != nil {
 			return m, fmt.Errorf("manifest: layer %d: %w", i, err)
 		}

@@ -69,6 +69,16 @@ func (c *Client) look(ctx context.Context, e endpoint, ref image.Reference) (*Fo
 	return f, err
 }
 
+// Manifest reads the bytes of a manifest of an index.
+func (f *Found) Manifest(ctx context.Context, d image.Descriptor) ([]byte, error) {
+	return fetchSmall(ctx, f.repo, d, image.MaxManifest, true)
+}
+
+// Blob reads a blob that one of the manifests names, of at most limit bytes.
+func (f *Found) Blob(ctx context.Context, d image.Descriptor, limit int64) ([]byte, error) {
+	return fetchSmall(ctx, f.repo, d, limit, false)
+}
+
 // Copy brings manifests and all that they name from the repository where they
 // were found to that of another name: by mounting where the registry is the same.
 func (c *Client) Copy(ctx context.Context, f *Found, manifests []image.Descriptor, to image.Reference, o PushOptions) error {
@@ -96,7 +106,7 @@ func copyManifest(ctx context.Context, from, to *remote.Repository, d image.Desc
 	if err != nil {
 		return err
 	}
-	m, err := image.ParseManifest(d.MediaType, data)
+	m, err := image.ParseArtifact(d.MediaType, data) // an index may list attestations
 	if err != nil {
 		return err
 	}

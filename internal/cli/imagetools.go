@@ -63,7 +63,7 @@ func newImagetoolsInspect(g *globals) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&raw, "raw", false, "show the bytes of the manifest or index")
-	cmd.Flags().StringVar(&format, "format", "", "json, or a Go template over .Name, .Manifest and .Image")
+	cmd.Flags().StringVar(&format, "format", "", "json, or a Go template over .Name, .Manifest, .Image, .SBOM and .Provenance")
 	g.tlsFlag(cmd)
 	return cmd
 }
@@ -76,6 +76,8 @@ type inspectedManifest struct {
 
 	found *registry.Found
 	image func() (any, error)
+	// attested are the predicates of attestations whose type begins so, under a name.
+	attested func(name, kind string) (any, error)
 }
 
 type shownManifest struct {
@@ -86,6 +88,17 @@ type shownManifest struct {
 
 // Image is the config, or those of an index by their platforms.
 func (i inspectedManifest) Image() (any, error) { return i.image() }
+
+// SBOM is what attestations say an image holds: {"SPDX": …}, or that by platform.
+func (i inspectedManifest) SBOM() (any, error) {
+	return i.attested("SPDX", "https://spdx.dev/Document")
+}
+
+// Provenance is what attestations say of how an image was made: {"SLSA": …}, or
+// that by platform.
+func (i inspectedManifest) Provenance() (any, error) {
+	return i.attested("SLSA", "https://slsa.dev/provenance/")
+}
 
 // MarshalJSON is for "{{json .}}".
 func (i inspectedManifest) MarshalJSON() ([]byte, error) {
@@ -111,10 +124,15 @@ func inspectManifest(ctx context.Context, client *registry.Client, ref image.Ref
 	}
 	if !image.IsIndex(f.MediaType) {
 		i.image = func() (any, error) { return config(f.Descriptor) }
+		i.attested = func(string, string) (any, error) { return nil, nil }
 		return i
 	}
+	i.attested = func(name, kind string) (any, error) { return attestations(ctx, f, name, kind) }
 	i.Manifest.Manifests = f.Manifests
 	i.image = func() (any, error) {
+		if images := image.Runnable(f.Manifests); len(images) == 1 {
+			return config(images[0])
+		}
 		all := map[string]image.Config{}
 		for _, d := range image.Runnable(f.Manifests) {
 			c, err := config(d)
@@ -146,6 +164,12 @@ func printManifest(w io.Writer, ref image.Reference, f *registry.Found) error {
 		fmt.Fprintf(&b, "  Name:        %s\n  MediaType:   %s\n", pinned, d.MediaType)
 		if d.Platform != nil {
 			fmt.Fprintf(&b, "  Platform:    %s\n", image.FormatPlatform(*d.Platform))
+		}
+		for i, name := range slices.Sorted(maps.Keys(d.Annotations)) {
+			if i == 0 {
+				b.WriteString("  Annotations:\n")
+			}
+			fmt.Fprintf(&b, "    %s: %s\n", harmless(name), harmless(d.Annotations[name]))
 		}
 		b.WriteString("\n")
 	}
@@ -287,7 +311,8 @@ func (f *createIndexFlags) sources(ctx context.Context, client *registry.Client,
 	return sources, nil
 }
 
-// taken are the manifests for the platforms that were asked for.
+// taken are the manifests for the platforms that were asked for, and what attests
+// to them.
 func (f *createIndexFlags) taken(manifests []image.Descriptor, all bool) ([]image.Descriptor, error) {
 	if len(f.platforms) == 0 || all {
 		return manifests, nil
@@ -302,6 +327,12 @@ func (f *createIndexFlags) taken(manifests []image.Descriptor, all bool) ([]imag
 			if d.Platform != nil && image.FormatPlatform(*d.Platform) == image.FormatPlatform(want) {
 				take = append(take, d)
 			}
+		}
+	}
+	for _, d := range manifests {
+		attests := func(t image.Descriptor) bool { return string(t.Digest) == d.Annotations[attestationSubject] }
+		if d.Annotations[attestationType] == attestationKind && slices.ContainsFunc(take, attests) {
+			take = append(take, d)
 		}
 	}
 	return take, nil

@@ -29,7 +29,9 @@ type inspectedSystem struct {
 
 	Driver             string
 	LoggingDriver      string
+	CgroupDriver       string
 	CgroupVersion      string
+	Swarm              inspectedSwarm
 	KernelVersion      string
 	OperatingSystem    string
 	OSVersion          string
@@ -50,6 +52,12 @@ type inspectedSystem struct {
 	ServerVersion      string
 	Warnings           []string
 	ClientInfo         inspectedClient
+}
+
+// inspectedSwarm is what scripts ask before they use a cluster: there is none.
+type inspectedSwarm struct {
+	LocalNodeState   string
+	ControlAvailable bool
 }
 
 type inspectedRegistries struct {
@@ -114,7 +122,7 @@ func structPrinter[T any](format string, plain func(io.Writer, T) error) (func(i
 // inspectSystem collects what is known of the store and the machine.
 func (m *machine) inspectSystem() (i inspectedSystem, err error) {
 	i = inspectedSystem{
-		LoggingDriver: "json-file", CgroupVersion: "1", OSType: runtime.GOOS, NCPU: runtime.NumCPU(), DockerRootDir: m.dir,
+		LoggingDriver: "json-file", CgroupDriver: "cgroupfs", CgroupVersion: "1", Swarm: inspectedSwarm{LocalNodeState: "inactive"}, OSType: runtime.GOOS, NCPU: runtime.NumCPU(), DockerRootDir: m.dir,
 		SystemTime: time.Now().Format(time.RFC3339Nano), SecurityOptions: []string{"name=seccomp,profile=builtin"},
 		IndexServerAddress: "https://index.docker.io/v1/", HTTPProxy: proxyOf("HTTP_PROXY"), HTTPSProxy: proxyOf("HTTPS_PROXY"), NoProxy: proxyOf("NO_PROXY"),
 		ServerVersion: version(), Warnings: []string{}, ClientInfo: ownVersion(),
@@ -223,7 +231,9 @@ func printSystem(w io.Writer, i inspectedSystem) error {
 	line("Server Version", i.ServerVersion)
 	line("Storage Driver", i.Driver)
 	line("Logging Driver", i.LoggingDriver)
+	line("Cgroup Driver", i.CgroupDriver)
 	line("Cgroup Version", i.CgroupVersion)
+	line("Swarm", i.Swarm.LocalNodeState)
 	b.WriteString(" Security Options:\n")
 	for _, o := range i.SecurityOptions {
 		name, profile, ok := strings.Cut(strings.TrimPrefix(o, "name="), ",profile=")

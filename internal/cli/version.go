@@ -36,6 +36,7 @@ type inspectedServer struct {
 	Os            string
 	Arch          string
 	KernelVersion string `json:",omitempty"`
+	Experimental  bool
 	BuildTime     string `json:",omitempty"`
 }
 
