@@ -97,14 +97,17 @@ func (f *searchFlags) hub(ctx context.Context, client *registry.Client, term str
 			text = string(runes[:44]) + "…"
 		}
 		l.rows = append(l.rows, row{
-			"Name": r.Name, "Description": text, "StarCount": strconv.Itoa(r.Stars), "IsOfficial": okay(r.Official), "IsAutomated": okay(r.Automated),
+			"Name": r.Name, "Description": text, "StarCount": strconv.Itoa(r.Stars), "IsOfficial": f.okay(r.Official), "IsAutomated": f.okay(r.Automated),
 		})
 	}
 	return l, nil
 }
 
-// okay is how docker's table says yes.
-func okay(claim bool) string {
+// okay is how docker's table says yes, and how its JSON says it.
+func (f *searchFlags) okay(claim bool) string {
+	if f.format == "json" {
+		return strconv.FormatBool(claim)
+	}
 	if claim {
 		return "[OK]"
 	}
