@@ -12,6 +12,9 @@
 // refused. Names are resolved by the machine's own servers, which answer at [Nameserver].
 // With [Config.HostGateway] the machine's loopback answers at [Gateway].
 //
+// Nothing reaches the step, unless a port of it is published ([Network.Publish]): then what arrives at an
+// address of the machine goes there.
+//
 // When [Network.Close] returns nothing is left: no goroutine, descriptor or interface; the
 // namespace goes with the last process in it. Networks are never used again.
 package network

@@ -37,11 +37,16 @@ func (d *device) close() error {
 }
 
 // newDevice makes a network namespace with an interface and its way to the outside.
-func (s *Switch) newDevice(with6, veth bool) (d *device, err error) {
+func (s *Switch) newDevice(with6, veth, anyPort bool) (d *device, err error) {
 	s.thread.do(func() {
 		d = &device{}
 		if err = d.make(with6, veth); err != nil {
 			err = errors.Join(err, d.close())
+			return
+		}
+		if anyPort {
+			// A file of this thread's namespace. Where it cannot be written, ports below 1024 stay root's.
+			_ = os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0)
 		}
 	})
 	return d, err

@@ -17,6 +17,8 @@ import (
 type Config struct {
 	// HostGateway has the machine's loopback answer at [Gateway].
 	HostGateway bool
+	// AnyPort lets users other than root listen at ports below 1024 inside.
+	AnyPort bool
 	// Veth makes the interface without /dev/net/tun, as is done where that cannot be opened.
 	Veth bool
 	// Proxy, if it is not nil, has the step reach nothing but a proxy at [ProxyURL], whose certificates
@@ -110,7 +112,7 @@ func (s *Switch) Connect(config Config) (_ *Network, err error) {
 			err = errors.Join(err, n.shut())
 		}
 	}()
-	if n.device, err = s.openDevice(with6, config.Veth); err != nil {
+	if n.device, err = s.openDevice(with6, config.Veth, config.AnyPort); err != nil {
 		return nil, err
 	}
 	if n.link, err = newLink(n.device); err != nil {
@@ -126,10 +128,10 @@ func (s *Switch) Connect(config Config) (_ *Network, err error) {
 }
 
 // openDevice makes the interface a TUN, or, where there is none to be had, one of a pair.
-func (s *Switch) openDevice(with6, veth bool) (*device, error) {
+func (s *Switch) openDevice(with6, veth, anyPort bool) (*device, error) {
 	var tun error
 	if !veth {
-		d, err := s.newDevice(with6, false)
+		d, err := s.newDevice(with6, false, anyPort)
 		if err == nil {
 			return d, nil
 		}
@@ -138,7 +140,7 @@ func (s *Switch) openDevice(with6, veth bool) (*device, error) {
 		}
 		tun = err
 	}
-	d, err := s.newDevice(with6, true)
+	d, err := s.newDevice(with6, true, anyPort)
 	if err == nil {
 		return d, nil
 	}

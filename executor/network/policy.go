@@ -11,7 +11,10 @@ const (
 	// Nameserver resolves names.
 	Nameserver = "10.0.2.3"
 
-	address4 = "10.0.2.100"
+	// Address is that of the step itself.
+	Address = "10.0.2.100"
+
+	address4 = Address
 	bits4    = 24
 	gateway6 = "fd17:625c:f037:2::2"
 	address6 = "fd17:625c:f037:2::100"

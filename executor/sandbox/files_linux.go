@@ -17,9 +17,14 @@ func (b *builder) hostname() string {
 }
 
 // hostsFile is /etc/hosts as BuildKit writes it.
-func hostsFile(hostname string, hosts []Host) []byte {
+func hostsFile(hostname, address string, hosts []Host) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname)
+	loopback := "localhost " + hostname
+	if address != "" {
+		loopback = "localhost"
+		hosts = append([]Host{{hostname, address}}, hosts...)
+	}
+	fmt.Fprintf(&b, "127.0.0.1\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\n", loopback)
 	for _, h := range hosts {
 		fmt.Fprintf(&b, "%s\t%s\n", h.IP, h.Name)
 	}

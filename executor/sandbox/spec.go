@@ -27,7 +27,9 @@ type Spec struct {
 
 	Hostname string // [DefaultHostname] if empty
 	Hosts    []Host // added to /etc/hosts
-	Network  Network
+	// Address is that of the name in Hostname in /etc/hosts, 127.0.0.1 if empty.
+	Address string
+	Network Network
 	// NetworkNamespace is what the process enters with [OwnNetwork], and Nameserver the
 	// address at which names are resolved there. The file stays the caller's.
 	NetworkNamespace *os.File

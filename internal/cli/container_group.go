@@ -16,7 +16,7 @@ import (
 func newContainerGroup(g *globals) *cobra.Command {
 	cmd := group("container", "Manage containers", "  builder container ls -a",
 		newAttach(g), newCommit(g), newCp(g), newCreate(g), newDiff(g), newExec(g), newExport(g), newContainerInspect(g), newKill(g), newLogs(g),
-		newContainerPrune(g), newRename(g), newRestart(g),
+		newPort(g), newContainerPrune(g), newRename(g), newRestart(g),
 		named(newPs(g), "ls [OPTIONS]", "ps", "list"),
 		named(newRm(g), "rm [OPTIONS] CONTAINER [CONTAINER...]", "remove"),
 		newRun(g), newStart(g), newStop(g), newTop(g), newWait(g),
@@ -27,7 +27,7 @@ func newContainerGroup(g *globals) *cobra.Command {
 
 // containerCommands are those that are not only in the group.
 func containerCommands(g *globals) []*cobra.Command {
-	return append([]*cobra.Command{newContainerGroup(g), newAttach(g), newExec(g), newRename(g), newRestart(g), newTop(g)}, refusedContainerCommands()...)
+	return append([]*cobra.Command{newContainerGroup(g), newAttach(g), newExec(g), newPort(g), newRename(g), newRestart(g), newTop(g)}, refusedContainerCommands()...)
 }
 
 // refusedContainerCommands are docker's commands that are not there, with the reason.

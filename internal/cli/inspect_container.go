@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"slices"
+	"strconv"
 	"time"
 
+	"builder/executor/network"
 	"builder/image"
 	"builder/internal/container"
 	"builder/internal/depot"
@@ -23,6 +25,8 @@ type inspectedContainer struct {
 	HostConfig inspectedHost
 	Mounts     []inspectedMount
 	Config     inspectedConfig
+	// NetworkSettings are those of a container that runs.
+	NetworkSettings inspectedNetwork
 	// With --size: what the container changed, and that with what its image has.
 	SizeRw, SizeRootFs *int64 `json:",omitempty"`
 }
@@ -48,8 +52,16 @@ type inspectedHost struct {
 	Dns, DnsSearch, DnsOptions           []string //nolint:revive,staticcheck // likewise
 	ShmSize                              int64
 	Ulimits                              []inspectedUlimit
+	PortBindings                         map[string][]inspectedBinding
 	Annotations                          map[string]string `json:",omitempty"`
 }
+
+type inspectedNetwork struct {
+	Ports              map[string][]inspectedBinding
+	IPAddress, Gateway string
+}
+
+type inspectedBinding struct{ HostIp, HostPort string } //nolint:revive,staticcheck // docker's names
 
 type inspectedUlimit struct {
 	Name       string
@@ -104,6 +116,15 @@ func inspectContainer(c *container.Container) inspectedContainer {
 	if len(c.Command) > 0 {
 		i.Path, i.Args = c.Command[0], slices.Clone(c.Command[1:])
 	}
+	i.NetworkSettings.Ports = map[string][]inspectedBinding{}
+	if c.NetworkMode() == container.NetworkBridge && c.Status == container.Running {
+		i.NetworkSettings = inspectedNetwork{Ports: bindings(c.Published), IPAddress: network.Address, Gateway: network.Gateway}
+		for name := range c.Run.ExposedPorts {
+			if _, ok := i.NetworkSettings.Ports[name]; !ok {
+				i.NetworkSettings.Ports[name] = nil
+			}
+		}
+	}
 	for _, m := range c.Mounts {
 		kind := "bind"
 		switch {
@@ -120,7 +141,7 @@ func inspectContainer(c *container.Container) inspectedContainer {
 // inspectHost is what a container may take and do.
 func inspectHost(c *container.Container) inspectedHost {
 	h := inspectedHost{
-		NetworkMode: "host", AutoRemove: c.AutoRemove,
+		NetworkMode: c.NetworkMode(), AutoRemove: c.AutoRemove, PortBindings: bindings(c.Ports),
 		Memory: c.Limits.Memory, MemorySwap: c.Limits.MemorySwap, CpuShares: c.Limits.CPUShares, CpuPeriod: c.Limits.CPUPeriod, CpuQuota: c.Limits.CPUQuota,
 		CpusetCpus: c.Limits.CpusetCPUs, CpusetMems: c.Limits.CpusetMems, CgroupParent: c.Limits.Parent,
 		Privileged: c.Privileged, ReadonlyRootfs: c.ReadOnly, CapAdd: c.Capabilities.Add, CapDrop: c.Capabilities.Drop,
@@ -143,4 +164,17 @@ func inspectHost(c *container.Container) inspectedHost {
 		h.Ulimits = append(h.Ulimits, inspectedUlimit(l))
 	}
 	return h
+}
+
+// bindings are ports by the names that images have for them.
+func bindings(ports []container.Port) map[string][]inspectedBinding {
+	m := map[string][]inspectedBinding{}
+	for _, p := range ports {
+		b := inspectedBinding{HostIp: p.IP}
+		if p.Host != 0 {
+			b.HostPort = strconv.Itoa(int(p.Host))
+		}
+		m[p.Name()] = append(m[p.Name()], b)
+	}
+	return m
 }

@@ -145,8 +145,8 @@ func (f *psFlags) row(c *container.Container, names []store.Name) row {
 	r := row{
 		"ID": id, "Image": imageName(c, names), "Command": strconv.Quote(shorten(strings.Join(c.Command, " "), 20, f.noTrunc)),
 		"CreatedAt": c.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), "RunningFor": ago(c.Created),
-		"State": string(c.Status), "Status": statusText(c), "Ports": "", "Names": c.Name, "Size": "",
-		"Mounts": strings.Join(mounts, ","), "Networks": "host", "LocalVolumes": strconv.Itoa(volumes),
+		"State": string(c.Status), "Status": statusText(c), "Ports": portsText(c), "Names": c.Name, "Size": "",
+		"Mounts": strings.Join(mounts, ","), "Networks": c.NetworkMode(), "LocalVolumes": strconv.Itoa(volumes),
 	}
 	r.setLabels(c.Run.Labels)
 	return r

@@ -36,6 +36,7 @@ type runFlags struct {
 	pull                      choice
 	mountFlags
 	surround surroundFlags
+	network  networkFlags
 }
 
 func newRun(g *globals) *cobra.Command {
@@ -93,6 +94,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.envFiles, "env-file", nil, "file of variables, one NAME=VALUE on a line; -e outranks it")
 	f.mountFlags.add(fl)
 	f.surround.add(fl)
+	f.network.add(fl)
 	addHeld(fl, heldRunFlags)
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "take the place of the image's ENTRYPOINT")
 	fl.StringVar(&f.hostname, "hostname", "", "host name")
@@ -106,8 +108,6 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing of a pull")
 	fl.Var(&f.pull, "pull", "ask the registry: always, missing or never")
 }
-
-const hostNetwork = "a container uses the host's network: what it listens on needs no publishing"
 
 // notThere gives the message about an unknown flag the reason, where there is one.
 func notThere(e, from error, missingFlags map[string]string) error {
@@ -286,6 +286,9 @@ func (f *runFlags) create(ctx context.Context, m *machine, flags *pflag.FlagSet,
 	c := container.Config{
 		Name: f.name, Image: rec.ID, ImageName: args[0], Layers: rec.Layers, Tree: tree, Run: run,
 		AutoRemove: f.rm, StopTimeout: f.stopTimeout, Surroundings: around,
+	}
+	if err := f.network.parse(&c, m.err); err != nil {
+		return nil, err
 	}
 	c.Run.Labels = maps.Clone(run.Labels)
 	if c.Run.Labels == nil {

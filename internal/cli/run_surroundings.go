@@ -286,8 +286,6 @@ var heldRunFlags = map[string]held{
 // missingRunFlags are flags of docker's run that have no meaning here, or none yet,
 // and the reason.
 var missingRunFlags = withHealth(map[string]string{
-	"p": hostNetwork, "P": hostNetwork, "publish": hostNetwork, "publish-all": hostNetwork, "expose": hostNetwork,
-	"network": hostNetwork, "net": hostNetwork,
 	"link": noBridge, "link-local-ip": noBridge, "ip": noBridge, "ip6": noBridge, "mac-address": noBridge, "network-alias": noBridge, "net-alias": noBridge,
 	"detach-keys":        "nobody can detach from a container: run it with -d, and look at it with logs -f",
 	"domainname":         "--hostname name.domain gives a container both",

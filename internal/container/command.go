@@ -18,7 +18,7 @@ type Spec struct {
 	Env        []string // NAME=VALUE; added to the image's, later ones win
 	Dir, User  string
 	Volumes    []Volume
-	Hostname   string // the machine's if empty
+	Hostname   string // the machine's if empty and the network is, too; else the short ID
 	// Terminal gives the command a terminal; Interactive connects it, or without a terminal the
 	// command's standard input, to Streams.In.
 	Terminal, Interactive bool

@@ -57,6 +57,9 @@ type Surroundings struct {
 	NoNewPrivileges bool                 `json:",omitzero"`
 	ReadOnly        bool                 `json:",omitzero"`
 	Annotations     map[string]string    `json:",omitzero"`
+	// Network is NetworkBridge and its kin, empty for the host's; Ports are those of it that are published.
+	Network string `json:",omitzero"`
+	Ports   []Port `json:",omitzero"`
 }
 
 // HostGateway is the word for the machine's own address.
@@ -99,6 +102,8 @@ type State struct {
 	Started, Finished time.Time
 	ExitCode          int
 	Error             string `json:",omitempty"`
+	// Published are the ports at which the machine listens for the container, while it runs.
+	Published []Port `json:",omitempty"`
 }
 
 // Container is a container as it was found.

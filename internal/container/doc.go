@@ -14,6 +14,8 @@
 // shares it. A container pins its image's layers and tree: whoever removes these
 // asks [Store.List] first.
 //
-// The network is the host's. The first process is a reaper: it passes signals
+// A container has a network of its own ([network.Network]), none, or the host's. The
+// process beside it keeps the first of these, and listens where ports of it are
+// published. The first process is a reaper: it passes signals
 // on to the command and collects orphans.
 package container

@@ -120,7 +120,9 @@ func (e *ends) close() error { return errors.Join(closeAll(e.theirs), closeAll(e
 func closeAll(files []*os.File) error {
 	var err error
 	for _, f := range files {
-		err = errors.Join(err, f.Close())
+		if cerr := f.Close(); !errors.Is(cerr, os.ErrClosed) {
+			err = errors.Join(err, cerr)
+		}
 	}
 	return err
 }

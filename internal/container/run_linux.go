@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -77,7 +78,7 @@ func (h *Held) run(ctx context.Context, streams Streams, started func()) (status
 	}
 	status, err = r.open(ctx, streams, started)
 	if r.state.Status == Running {
-		r.state.Status, r.state.Pid = Exited, 0
+		r.state.Status, r.state.Pid, r.state.Published = Exited, 0, nil
 	}
 	r.state.ExitCode, r.state.Finished = status, time.Now().UTC()
 	if err != nil {
@@ -97,6 +98,7 @@ type running struct {
 	state   State
 	box     *sandbox.Sandbox
 	network sandbox.Network
+	ports   []Port
 	log     *log
 	control *control
 }
@@ -129,6 +131,11 @@ func (r *running) open(ctx context.Context, streams Streams, started func()) (st
 	if r.config.Interactive && !r.config.Terminal {
 		spec.Stdin = streams.In
 	}
+	end, err := r.wire(ctx, spec)
+	if err != nil {
+		return StatusFailed, errors.Join(err, end())
+	}
+	defer func() { err = errors.Join(err, end()) }()
 	return r.start(ctx, box, spec, streams, stop, started)
 }
 
@@ -160,12 +167,7 @@ func (r *running) spec() *sandbox.Spec {
 
 // write writes them into the sandbox's word for a container.
 func (c *Surroundings) write(s *sandbox.Spec) {
-	for _, h := range c.Hosts {
-		if h.IP == HostGateway {
-			h.IP = "127.0.0.1"
-		}
-		s.Hosts = append(s.Hosts, h)
-	}
+	s.Hosts = slices.Clone(c.Hosts)
 	s.DNS, s.Groups, s.ShmSize, s.Rlimits, s.Nodes = c.DNS, c.Groups, c.ShmSize, c.Rlimits, c.Nodes
 	s.Capabilities, s.Unfiltered, s.NoNewPrivileges, s.Sealed = c.Capabilities, c.Unfiltered, c.NoNewPrivileges, c.ReadOnly
 	s.Insecure, s.RootAlone = c.Privileged, c.Privileged
@@ -185,7 +187,7 @@ func (r *running) start(ctx context.Context, box *sandbox.Sandbox, s *sandbox.Sp
 		s.Rows, s.Columns, _ = sys.WindowSize(streams.In)
 	}
 	// What ends this process in the next moment may leave a command that has begun.
-	begun := State{Status: Running, Started: time.Now().UTC()}
+	begun := State{Status: Running, Started: time.Now().UTC(), Published: r.ports}
 	if err := writeState(r.Dir, begun); err != nil {
 		return StatusFailed, err
 	}

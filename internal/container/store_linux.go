@@ -103,6 +103,9 @@ func (s *Store) describe(c *Config, spec *Spec) error {
 	}
 	c.ID, c.Created = hex.EncodeToString(id[:]), time.Now().UTC()
 	c.Hostname = spec.Hostname
+	if c.Hostname == "" && c.NetworkMode() != NetworkHost {
+		c.Hostname = c.ID[:12]
+	}
 	if c.Hostname == "" {
 		name, err := os.Hostname()
 		if err != nil {
