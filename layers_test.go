@@ -19,6 +19,7 @@ import (
 var layers = map[string]string{
 	"internal/diag":       "",
 	"internal/progress":   "",
+	"internal/bake":       "internal/diag",
 	"internal/decompress": "",
 	"internal/sys":        "",
 	"internal/rootfs":     "internal/sys",

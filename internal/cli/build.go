@@ -51,13 +51,19 @@ type buildFlags struct {
 	pull                                     choice
 	progress                                 choice
 	jobs                                     int
+	// part is what bake wants of a build that is one of several; nil elsewhere.
+	part *bakePart
 }
 
-func newBuild(g *globals) *cobra.Command {
-	f := &buildFlags{
+func newBuildFlags() *buildFlags {
+	return &buildFlags{
 		pull:     choice{value: "missing", words: []string{"always", "missing", "never", "true", "false"}},
 		progress: choice{value: "auto", words: progressModes},
 	}
+}
+
+func newBuild(g *globals) *cobra.Command {
+	f := newBuildFlags()
 	cmd := &cobra.Command{
 		Use:     "build [OPTIONS] PATH | URL | -",
 		Short:   "Build an image from a Dockerfile",
@@ -67,6 +73,15 @@ func newBuild(g *globals) *cobra.Command {
 			return runBuild(cmd.Context(), g, f, args[0])
 		},
 	}
+	f.add(g, cmd)
+	return cmd
+}
+
+// defaultJobs is how many steps run at the same time where nobody says.
+func defaultJobs() int { return max(4, runtime.NumCPU()) }
+
+// add adds the flags of build.
+func (f *buildFlags) add(g *globals, cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name and tag of the result, as name:tag (repeatable)")
 	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile, a path or URL (default PATH/Dockerfile); - is standard input")
@@ -108,7 +123,7 @@ func newBuild(g *globals) *cobra.Command {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show nothing but the image ID")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this file")
 	fl.StringVar(&f.metadataFile, "metadata-file", "", "write the digests of the result to this file, as JSON")
-	fl.IntVar(&f.jobs, "jobs", max(4, runtime.NumCPU()), "how many steps run at the same time")
+	fl.IntVar(&f.jobs, "jobs", defaultJobs(), "how many steps run at the same time")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default (one of their own), host or none")
 	fl.BoolVar(&f.proxyNetwork, "proxy-network", false, "have RUN steps reach the network through a proxy alone, and show what they ask for")
 	fl.StringSliceVar(&f.allow, "allow", nil, "what the recipe may ask for: network.host, security.insecure, device[=NAME]; buildx.local.delete for an output with mode=delete")
@@ -117,7 +132,6 @@ func newBuild(g *globals) *cobra.Command {
 	fl.StringArrayVar(&f.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, as NAME:IP or NAME:host-gateway")
 	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm in RUN steps, such as 128m")
 	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of RUN steps, as NAME=SOFT[:HARD]")
-	return cmd
 }
 
 // runBuild is the build command: everything is read and checked before the
@@ -163,6 +177,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
+	named.add(f.part)
 	plan.Contexts = named.plan
 	secrets, err := parseSecrets(f.secrets)
 	if err != nil {
@@ -217,7 +232,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
-	view := newDisplay(f.progress.value, g.err)
+	view := f.part.display(f.progress.value, g.err)
 	fetch := m.newFetcher(ctx, view, secrets.lookup)
 	if fetch.Agent, err = m.agentSocket(ctx, agents); err != nil {
 		return errors.Join(err, view.Close())
@@ -269,6 +284,10 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	if err != nil {
 		return err
+	}
+	if f.part != nil {
+		f.part.done(images, index, done)
+		return nil
 	}
 	return f.report(g, m, built, index, done)
 }
@@ -518,6 +537,11 @@ func (f *buildFlags) report(g *globals, m *machine, images []*image.Image, index
 
 // writeMetadata writes --metadata-file with buildx's field names.
 func writeMetadata(path, id string, tags []string, done []delivered) error {
+	return writeMetadataFile(path, metadata(id, tags, done))
+}
+
+// metadata is what a build tells of its result.
+func metadata(id string, tags []string, done []delivered) map[string]any {
 	m := map[string]any{}
 	if id != "" {
 		m["containerimage.config.digest"] = id
@@ -531,6 +555,10 @@ func writeMetadata(path, id string, tags []string, done []delivered) error {
 	if len(tags) > 0 {
 		m["image.name"] = strings.Join(tags, ",")
 	}
+	return m
+}
+
+func writeMetadataFile(path string, m map[string]any) error {
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err

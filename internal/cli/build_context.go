@@ -24,6 +24,7 @@ type namedContexts struct {
 	plan    map[string]planner.Named
 	dirs    map[string]string // by the name of the op
 	layouts map[string]layoutContext
+	baked   map[string]*baked // by the name of the reference
 }
 
 // layoutContext is an image in a directory.
@@ -130,6 +131,13 @@ const layoutHost = "oci-layout.invalid"
 
 // find takes the image that a reference stands for into the store.
 func (c *namedContexts) find(ctx context.Context, m *machine, p *pull.Puller, ref image.Reference, on image.Platform) (pull.Image, bool, error) {
+	if b := c.baked[ref.Name()]; b != nil {
+		img, err := m.fromBake(ctx, b, on)
+		if err == nil {
+			p.Know(img, on)
+		}
+		return img, true, err
+	}
 	at, ok := c.layouts[ref.Name()]
 	if !ok {
 		return pull.Image{}, false, nil
