@@ -68,7 +68,7 @@ func (g *globals) useConfig() error {
 
 // absent are docker's commands for what is not here, and why.
 var absent = map[string]string{
-	"network": "networks are not made and not named: see --network of builder run",
+	"network": "networks are not made and have no names here",
 	"context": "there is no daemon to choose", "plugin": "there are no plugins", "trust": "signatures are not made or looked at",
 	"events": "there is no daemon to watch: builder ps says what runs", "checkpoint": "processes are not frozen",
 	"swarm": "there are no clusters", "node": "there are no clusters", "service": "there are no clusters", "stack": "there are no clusters",
