@@ -249,12 +249,9 @@ func newSystemPrune(g *globals) *cobra.Command {
 				return err
 			}
 			return withMachine(g, cmd, func(ctx context.Context, m *machine) error {
-				var ids []string
-				var stopped int64
-				if len(keys["label"])+len(keys["label!"]) == 0 {
-					if ids, stopped, err = m.pruneContainers(ctx, until, nil); err != nil {
-						return err
-					}
+				ids, stopped, err := m.pruneContainers(ctx, until, keys)
+				if err != nil {
+					return err
 				}
 				g.printPruned("Deleted Containers:", ids)
 				if volumes {
@@ -269,9 +266,11 @@ func newSystemPrune(g *globals) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				gone, err := m.pruneCaches(ctx, pruneRule{until: until, all: all, keep: left})
-				if err != nil {
-					return err
+				var gone []cached
+				if keys.labelled(nil) { // caches have no labels
+					if gone, err = m.pruneCaches(ctx, pruneRule{until: until, all: all, keep: left}); err != nil {
+						return err
+					}
 				}
 				var names []string
 				for _, c := range gone {
@@ -287,7 +286,7 @@ func newSystemPrune(g *globals) *cobra.Command {
 	fl.BoolVarP(&force, "force", "f", false, "do not ask")
 	fl.BoolVarP(&all, "all", "a", false, "remove all images that no container has")
 	fl.BoolVar(&volumes, "volumes", false, "remove anonymous volumes that no container has, too")
-	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE; with label=… or label!=… containers stay")
+	fl.StringArrayVar(&words, "filter", nil, "remove what fits: until=DURATION|DATE, label=NAME[=VALUE], label!=NAME[=VALUE]; caches have no labels")
 	fl.StringVar(&keep, "keep-storage", "", "leave so much of the images and of the caches, of what was made and used last, such as 10gb")
 	return cmd
 }
