@@ -163,6 +163,8 @@ func limits(l planner.Limits) *sandbox.Limits {
 	if l == (planner.Limits{}) {
 		return nil
 	}
-	s := sandbox.Limits(l)
-	return &s
+	return &sandbox.Limits{
+		Memory: l.Memory, MemorySwap: l.MemorySwap, CPUShares: l.CPUShares, CPUPeriod: l.CPUPeriod, CPUQuota: l.CPUQuota,
+		CpusetCPUs: l.CpusetCPUs, CpusetMems: l.CpusetMems, Parent: l.Parent,
+	}
 }

@@ -26,6 +26,7 @@ type Limits struct {
 	CPUQuota   int64  // microseconds in each period
 	CpusetCPUs string // such as "0-2,4"
 	CpusetMems string
+	Pids       int64 // processes and threads
 	// Parent is a cgroup below which the command gets its own; it is made where it
 	// is missing.
 	Parent string
@@ -102,6 +103,7 @@ func (l Limits) settings(unified bool) []setting {
 		shares = strconv.FormatUint(1+(min(max(l.CPUShares, 2), 262144)-2)*9999/262142, 10)
 	}
 	add("cpu", "the share of processors", "cpu.shares", "cpu.weight", shares, l.CPUShares > 0)
+	add("pids", "the number of processes", "pids.max", "pids.max", strconv.FormatInt(l.Pids, 10), l.Pids > 0)
 	period := l.CPUPeriod
 	if period == 0 {
 		period = 100_000

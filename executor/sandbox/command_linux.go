@@ -44,6 +44,9 @@ func (b *builder) network() {
 func (b *builder) identify() {
 	name := b.hostname()
 	b.call("sethostname", unix.SYS_SETHOSTNAME, b.str(name), num(len(name)))
+	if domain := b.spec.Domainname; domain != "" {
+		b.call("setdomainname", unix.SYS_SETDOMAINNAME, b.str(domain), num(len(domain)))
+	}
 	b.call("join session keyring", unix.SYS_KEYCTL, num(unix.KEYCTL_JOIN_SESSION_KEYRING), num(0)).tolerate = anyError
 }
 

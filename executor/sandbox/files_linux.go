@@ -16,6 +16,14 @@ func (b *builder) hostname() string {
 	return DefaultHostname
 }
 
+// names are what /etc/hosts calls the machine.
+func (b *builder) names() string {
+	if b.spec.Domainname != "" {
+		return b.hostname() + "." + b.spec.Domainname + " " + b.hostname()
+	}
+	return b.hostname()
+}
+
 // hostsFile is /etc/hosts as BuildKit writes it.
 func hostsFile(hostname, address string, hosts []Host) []byte {
 	var b bytes.Buffer

@@ -225,7 +225,7 @@ func openDevpts() (*os.File, error) {
 func (b *builder) prepareFiles() error {
 	files := []File{
 		{Path: "/etc/resolv.conf", Data: b.machine.resolvConf(b.spec)},
-		{Path: "/etc/hosts", Data: hostsFile(b.hostname(), b.spec.Address, b.spec.Hosts)},
+		{Path: "/etc/hosts", Data: hostsFile(b.names(), b.spec.Address, b.spec.Hosts)},
 	}
 	for i, f := range append(files, b.spec.Files...) {
 		mode := f.Mode

@@ -26,7 +26,9 @@ type Spec struct {
 	User string
 
 	Hostname string // [DefaultHostname] if empty
-	Hosts    []Host // added to /etc/hosts
+	// Domainname is that of NIS, and stands behind Hostname in /etc/hosts.
+	Domainname string
+	Hosts      []Host // added to /etc/hosts
 	// Address is that of the name in Hostname in /etc/hosts, 127.0.0.1 if empty.
 	Address string
 	Network Network

@@ -54,6 +54,9 @@ func newStart(g *globals) *cobra.Command {
 			})
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return notThere(flagError(cmd, err), err, missingRunFlags)
+	})
 	cmd.Flags().BoolVarP(&attach, "attach", "a", false, "show the output, pass signals on, and exit with the container's status")
 	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "as --attach, and connect standard input where the container was made with -i")
 	return cmd
@@ -152,6 +155,9 @@ func newRm(g *globals) *cobra.Command {
 			})
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return notThere(flagError(cmd, err), err, missingRunFlags)
+	})
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill a container that runs")
 	cmd.Flags().BoolVarP(&o.Volumes, "volumes", "v", false, "remove the containers' anonymous volumes as well")
 	return cmd

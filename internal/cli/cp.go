@@ -51,6 +51,7 @@ func newCp(g *globals) *cobra.Command {
 			})
 		},
 	}
+	hold(cmd.Flags(), "quiet", "q", "true", "nothing is shown while files are copied")
 	cmd.Flags().BoolVarP(&archive, "archive", "a", false, "keep owners, by number; without it files get root's in a container, and yours on the host")
 	cmd.Flags().BoolVarP(&follow, "follow-link", "L", false, "copy what a symbolic link at the end of the source leads to")
 	return cmd

@@ -12,6 +12,7 @@ import (
 	"builder/image"
 	"builder/image/store"
 	"builder/internal/container"
+	"builder/parser"
 )
 
 // psFlags are the flags of ps as they were typed.
@@ -24,7 +25,7 @@ type psFlags struct {
 }
 
 // psFilters are the keys that ps --filter takes.
-var psFilters = []string{"id", "name", "label", "status", "exited", "ancestor", "before", "since"}
+var psFilters = []string{"id", "name", "label", "status", "exited", "ancestor", "before", "since", "network", "volume", "publish", "expose"}
 
 func newPs(g *globals) *cobra.Command {
 	f := &psFlags{}
@@ -240,7 +241,7 @@ func (m *machine) containerTest(ctx context.Context, key, value string) (func(*c
 	case "name":
 		return func(c *container.Container) bool { return strings.Contains(c.Name, strings.TrimPrefix(value, "/")) }, nil
 	case "status":
-		known := []string{"created", "running", "exited", "dead"}
+		known := []string{"created", "running", "exited", "dead", "restarting", "removing", "paused"}
 		if !slices.Contains(known, value) {
 			return nil, usage("--filter: status %q is none of %s", value, strings.Join(known, ", "))
 		}
@@ -251,6 +252,14 @@ func (m *machine) containerTest(ctx context.Context, key, value string) (func(*c
 			return nil, usage("--filter: exited=%s is no number", value)
 		}
 		return func(c *container.Container) bool { return c.Status == container.Exited && c.ExitCode == n }, nil
+	case "network":
+		return func(c *container.Container) bool { return c.NetworkMode() == value }, nil
+	case "volume":
+		return func(c *container.Container) bool {
+			return slices.ContainsFunc(c.Mounts, func(m container.Mount) bool { return m.Target == value || m.Volume != "" && m.Volume == value })
+		}, nil
+	case "publish", "expose":
+		return portTest(key, value)
 	case "ancestor":
 		return m.ancestor(ctx, value)
 	}
@@ -262,6 +271,22 @@ func (m *machine) containerTest(ctx context.Context, key, value string) (func(*c
 		return func(c *container.Container) bool { return c.Created.Before(other.Created) }, nil
 	}
 	return func(c *container.Container) bool { return c.Created.After(other.Created) }, nil
+}
+
+// portTest keeps the containers that publish, or name, one of some ports.
+func portTest(key, value string) (func(*container.Container) bool, error) {
+	ports, err := parser.ParsePort(value)
+	if err != nil || strings.Contains(value, ":") {
+		return nil, usage("--filter: %s=%s is no port", key, value).WithHint(parser.PortHint)
+	}
+	if key == "expose" {
+		return func(c *container.Container) bool {
+			return slices.ContainsFunc(ports, func(p string) bool { _, ok := c.Run.ExposedPorts[p]; return ok })
+		}, nil
+	}
+	return func(c *container.Container) bool {
+		return slices.ContainsFunc(c.Ports, func(p container.Port) bool { return slices.Contains(ports, p.Name()) })
+	}, nil
 }
 
 // ancestor keeps the containers whose image is, or begins with the layers of, an

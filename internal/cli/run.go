@@ -97,7 +97,8 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	f.network.add(fl)
 	addHeld(fl, heldRunFlags)
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "take the place of the image's ENTRYPOINT")
-	fl.StringVar(&f.hostname, "hostname", "", "host name")
+	fl.Bool("help", false, "help for "+cmd.Name()) // -h is the host name's, as with docker
+	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name (default the container's short ID)")
 	fl.StringVar(&f.name, "name", "", "name of the container (default a random one)")
 	fl.StringArrayVarP(&f.labels, "label", "l", nil, "add a label, as NAME=VALUE")
 	fl.StringArrayVar(&f.labelFiles, "label-file", nil, "file of labels, one NAME=VALUE on a line; --label outranks it")

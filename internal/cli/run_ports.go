@@ -139,6 +139,9 @@ func parsePublish(text string) ([]container.Port, error) {
 		}
 	}
 	first, last := ends(rest)
+	if first == 0 {
+		return nil, fault("0 is no port of a container")
+	}
 	from, to := ends(host)
 	if host != "" && to-from != last-first {
 		return nil, fault("the two ranges have not the same length")

@@ -29,10 +29,14 @@ type surroundFlags struct {
 	shmSize                       string
 	privileged, readOnly, reaping bool
 	noHealthcheck                 bool
+	pids                          int64
+	domainname                    string
 }
 
 func (f *surroundFlags) add(fl *pflag.FlagSet) {
 	f.limits.add(fl, "a container", "the container's processes")
+	fl.Int64Var(&f.pids, "pids-limit", 0, "how many processes and threads there may be, those of the reaper in front included; -1 is no bound")
+	fl.StringVar(&f.domainname, "domainname", "", "domain that the container is in")
 	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of the command, as NAME=SOFT[:HARD]")
 	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm, such as 128m")
 	fl.StringArrayVar(&f.hosts, "add-host", nil, "line for /etc/hosts, as NAME:IP or NAME:host-gateway")
@@ -59,7 +63,23 @@ func (f *surroundFlags) parse() (s container.Surroundings, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.Limits = sandbox.Limits(limits)
+	s.Limits = sandbox.Limits{
+		Memory: limits.Memory, MemorySwap: limits.MemorySwap, CPUShares: limits.CPUShares, CPUPeriod: limits.CPUPeriod, CPUQuota: limits.CPUQuota,
+		CpusetCPUs: limits.CpusetCPUs, CpusetMems: limits.CpusetMems, Parent: limits.Parent,
+	}
+	switch {
+	case f.pids > 0 && f.pids < 16:
+		return s, usage("--pids-limit: %d is less than the 16 that a container's own first process may need", f.pids)
+	case f.pids > 0:
+		s.Limits.Pids = f.pids
+	case f.pids < -1:
+		return s, usage("--pids-limit: %d is no number of processes", f.pids).WithHint("-1 is no bound")
+	}
+	if s.Domainname = f.domainname; s.Domainname != "" {
+		if err := checkHostname(s.Domainname); err != nil {
+			return s, usage("--domainname: %q is no name of a domain", s.Domainname)
+		}
+	}
 	for _, text := range f.ulimits {
 		u, err := parseUlimit(text)
 		if err != nil {
@@ -287,15 +307,15 @@ var heldRunFlags = map[string]held{
 // and the reason.
 var missingRunFlags = withHealth(map[string]string{
 	"link": noBridge, "link-local-ip": noBridge, "ip": noBridge, "ip6": noBridge, "mac-address": noBridge, "network-alias": noBridge, "net-alias": noBridge,
+	"attach": "start -a connects a container that was created", "a": "start -a connects a container that was created",
+	"checkpoint": "containers are not frozen to the disk", "checkpoint-dir": "containers are not frozen to the disk",
 	"detach-keys":        "nobody can detach from a container: run it with -d, and look at it with logs -f",
-	"domainname":         "--hostname name.domain gives a container both",
 	"gpus":               "--device takes the names of the Container Device Interface, such as nvidia.com/gpu=all",
 	"runtime":            "there is no external runtime",
 	"log-opt":            "the file of a container's output has no options",
 	"storage-opt":        "a container's files have no bound of their own",
 	"sysctl":             "settings of the kernel are the machine's",
 	"device-cgroup-rule": "--device shows the devices that a container is to have",
-	"pids-limit":         "--ulimit nproc=N bounds a user's processes",
 	"memory-reservation": "--memory is the bound there is", "memory-swappiness": "--memory-swap is the bound there is", "kernel-memory": "--memory is the bound there is",
 	"cpu-rt-period": "--cpus is the bound there is", "cpu-rt-runtime": "--cpus is the bound there is", "cpu-count": "it is of Windows: write --cpus", "cpu-percent": "it is of Windows: write --cpus",
 	"oom-score-adj": "--memory bounds what a container takes",

@@ -52,6 +52,7 @@ type Surroundings struct {
 	Rlimits         []sandbox.Rlimit     `json:",omitzero"`
 	Limits          sandbox.Limits       `json:",omitzero"`
 	Nodes           []sandbox.Node       `json:",omitzero"`
+	Domainname      string               `json:",omitzero"`
 	Privileged      bool                 `json:",omitzero"`
 	Unfiltered      bool                 `json:",omitzero"`
 	NoNewPrivileges bool                 `json:",omitzero"`

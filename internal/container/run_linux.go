@@ -168,6 +168,7 @@ func (r *running) spec() *sandbox.Spec {
 // write writes them into the sandbox's word for a container.
 func (c *Surroundings) write(s *sandbox.Spec) {
 	s.Hosts = slices.Clone(c.Hosts)
+	s.Domainname = c.Domainname
 	s.DNS, s.Groups, s.ShmSize, s.Rlimits, s.Nodes = c.DNS, c.Groups, c.ShmSize, c.Rlimits, c.Nodes
 	s.Capabilities, s.Unfiltered, s.NoNewPrivileges, s.Sealed = c.Capabilities, c.Unfiltered, c.NoNewPrivileges, c.ReadOnly
 	s.Insecure, s.RootAlone = c.Privileged, c.Privileged
