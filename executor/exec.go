@@ -104,6 +104,7 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 		Stdout:   log.stream(progress.Stdout),
 		Stderr:   stderr,
 	}
+	spec.Root.Durable = r.Stopped != nil // its overlay may be mounted once more
 	err := wire.connect(spec, op)
 	if err == nil {
 		err = errors.Join(r.Sandbox.Run(ctx, spec), wire.close(ctx))
@@ -120,6 +121,9 @@ func (r *run) process(ctx context.Context, w *work, op planner.Exec, active snap
 	}
 	if !ended(err) {
 		return err
+	}
+	if serr := r.stop(ctx, w, op, spec, err); serr != nil {
+		return errors.Join(err, serr)
 	}
 	e := diag.Errorf(w.step.Span, "process %q did not complete successfully: %v", strings.Join(op.Args, " "), err)
 	e.Err, e.Detail = err, log.tail()

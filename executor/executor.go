@@ -77,6 +77,10 @@ type Options struct {
 	Epoch *int64
 	// Squash makes one layer of those that the steps have made.
 	Squash bool
+	// Stopped, where it is not nil, is called for each RUN that fails, before its tree is thrown away, and with
+	// StopAtResult for the first result.
+	Stopped      func(context.Context, Stopped) error
+	StopAtResult bool
 }
 
 // run is one graph on its way to an image.
@@ -151,6 +155,11 @@ func Run(ctx context.Context, g *planner.Graph, o Options) (images []*image.Imag
 			return nil, err
 		}
 		images = append(images, img)
+	}
+	if r.Stopped != nil && r.StopAtResult {
+		if err := r.stopResult(ctx, images[0]); err != nil {
+			return nil, err
+		}
 	}
 	return images, nil
 }

@@ -53,6 +53,8 @@ type buildFlags struct {
 	jobs                                     int
 	// part is what bake wants of a build that is one of several; nil elsewhere.
 	part *bakePart
+	// debug is what is done where the build stops; nil where that is nothing.
+	debug *debugFlags
 }
 
 func newBuildFlags() *buildFlags {
@@ -62,8 +64,12 @@ func newBuildFlags() *buildFlags {
 	}
 }
 
-func newBuild(g *globals) *cobra.Command {
+func newBuild(g *globals) *cobra.Command { return newBuildCommand(g, nil) }
+
+// newBuildCommand is build, or what is below debug.
+func newBuildCommand(g *globals, debug *debugFlags) *cobra.Command {
 	f := newBuildFlags()
+	f.debug = debug
 	cmd := &cobra.Command{
 		Use:     "build [OPTIONS] PATH | URL | -",
 		Short:   "Build an image from a Dockerfile",
@@ -140,6 +146,14 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	call, err := parseCall(f.call, f.check)
 	if err != nil {
 		return err
+	}
+	if f.debug != nil {
+		if _, err := f.debug.session(); err != nil {
+			return err
+		}
+		if f.progress.value == "auto" {
+			f.progress.value = "plain" // what is drawn anew would draw over the session
+		}
 	}
 	if err := f.checkAttestations(); err != nil {
 		return err
@@ -233,6 +247,10 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		return err
 	}
 	view := f.part.display(f.progress.value, g.err)
+	stops := &gate{display: view}
+	if f.debug != nil {
+		view = stops
+	}
 	fetch := m.newFetcher(ctx, view, secrets.lookup)
 	if fetch.Agent, err = m.agentSocket(ctx, agents); err != nil {
 		return errors.Join(err, view.Close())
@@ -267,6 +285,10 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	options.Executor = m.executor(ctx, input, bases, fetch, grants{secrets, agents}, m.noting(view), f.jobs, epoch)
 	options.Executor.Squash = f.squash
+	if f.debug != nil {
+		options.Executor.Stopped = f.debug.stopped(g, stops)
+		options.Executor.StopAtResult = f.debug.on.value == "always"
+	}
 	built, err := builder.BuildAll(ctx, options, platforms)
 	var done []delivered
 	var images []made
