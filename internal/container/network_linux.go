@@ -95,6 +95,7 @@ func publish(n *network.Network, p Port) ([]Port, error) {
 		ips = []string{p.IP}
 	}
 	var list []Port
+	anyPort := p.Host == 0
 	for i, text := range ips {
 		ip, err := netip.ParseAddr(text)
 		if err != nil {
@@ -103,6 +104,9 @@ func publish(n *network.Network, p Port) ([]Port, error) {
 		at, err := n.Publish(netip.AddrPortFrom(ip, p.Host), p.Protocol, p.Container)
 		if i > 0 && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EPROTONOSUPPORT)) {
 			continue // a machine without IPv6
+		}
+		if i > 0 && anyPort && errors.Is(err, unix.EADDRINUSE) {
+			continue // the port that is free with IPv4 is not with IPv6
 		}
 		if err != nil {
 			return nil, err
