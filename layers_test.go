@@ -56,6 +56,7 @@ var layers = map[string]string{
 	"internal/bench":  "",
 	"internal/nofile": "",
 
+	"internal/history":  "image",
 	"internal/sshagent": "",
 	"internal/cli":      "*",
 	"cmd/builder":       "internal/cli executor/sandbox",

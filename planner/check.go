@@ -201,10 +201,15 @@ func (p *plan) checkLegacy(v parser.Pair) {
 
 // checkSecret looks whether a variable's name says that it holds a secret.
 func (p *plan) checkSecret(instruction, name string) {
-	secret, harmless := secretWords()
-	if secret.MatchString(name) && !harmless.MatchString(name) {
+	if SaysSecret(name) {
 		p.report.Add(&linter.RuleSecretsUsedInArgOrEnv, p.doing.at, linter.RuleSecretsUsedInArgOrEnv.Format(instruction, name))
 	}
+}
+
+// SaysSecret reports whether a variable's name says that it holds a secret.
+func SaysSecret(name string) bool {
+	secret, harmless := secretWords()
+	return secret.MatchString(name) && !harmless.MatchString(name)
 }
 
 // secretWords match names with a word that says secret, and those with one that

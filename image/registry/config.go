@@ -21,6 +21,14 @@ type Config struct {
 	Registry map[string]Settings `toml:"registry"`
 	// Cache is read with the rest of the file and means nothing here.
 	Cache Cache `toml:"cache"`
+	// History likewise.
+	History History `toml:"history"`
+}
+
+// History is the table [history] of builder.toml: how many records of builds stay.
+type History struct {
+	Keep    *int   `toml:"keep"`
+	MaxSize string `toml:"max-size"`
 }
 
 // Cache is the table [cache] of builder.toml.

@@ -43,7 +43,7 @@ func (p *bakePart) display(mode string, w io.Writer) display {
 }
 
 // done takes what was built.
-func (p *bakePart) done(images []made, index bool, done []delivered) {
+func (p *bakePart) done(images []made, index bool, ref string, done []delivered) {
 	p.result = &baked{images}
 	id := ""
 	if !index && len(images) == 1 {
@@ -55,7 +55,7 @@ func (p *bakePart) done(images []made, index bool, done []delivered) {
 	for _, t := range images[0].tags {
 		tags = append(tags, t.Familiar())
 	}
-	p.metadata = metadata(id, tags, done)
+	p.metadata = metadata(id, ref, tags, done)
 }
 
 // partDisplay gives the steps of a target its name.

@@ -246,11 +246,13 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if err != nil {
 		return err
 	}
-	view := f.part.display(f.progress.value, g.err)
-	stops := &gate{display: view}
+	shown := f.part.display(f.progress.value, g.err)
+	stops := &gate{display: shown}
 	if f.debug != nil {
-		view = stops
+		shown = stops
 	}
+	view := m.recorded(shown, f, call, contextArg)
+	defer func() { view.end(ctx, err) }()
 	fetch := m.newFetcher(ctx, view, secrets.lookup)
 	if fetch.Agent, err = m.agentSocket(ctx, agents); err != nil {
 		return errors.Join(err, view.Close())
@@ -262,6 +264,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		}
 	}
 	input.named, plan.ContextTime = named, input.when
+	view.reads(input, plan.BuildArgs, withBuildPlatform(plan, platforms))
 	input.show(view)
 	// What is wrong with a machine's devices is told to those who ask for one.
 	if plan.Devices, err = readDevices(deviceDirs()); err != nil && strings.Contains(input.recipe.Text, "--device") {
@@ -272,11 +275,12 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	}
 	var warnings []parser.Warning
 	plan.Warn = func(w parser.Warning) { warnings = append(warnings, w) }
-	if j, ok := view.(*rawJSON); ok {
+	if j, ok := view.display.(*rawJSON); ok {
 		plan.Warn = func(w parser.Warning) { j.check(input.definition(), w) }
 	}
+	plan.Warn = view.checks(input.definition(), plan.Warn)
 	bases := resolver{puller: pull.New(m.store, remote, f.policy(), view), sink: view, requireRecipe: f.requireRecipe, machine: m, contexts: named}
-	options := builder.Options{Recipe: input.recipe, Include: input.include, Ignore: input.ignore, Plan: plan, Resolver: bases}
+	options := builder.Options{Recipe: input.recipe, Include: input.include, Ignore: input.ignore, Plan: plan, Resolver: view.materials(bases)}
 	if call.name != "build" {
 		var answer bytes.Buffer
 		err := errors.Join(call.answer(ctx, &answer, options), view.Close())
@@ -297,6 +301,7 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		img.Annotations = withAnnotations(img.Annotations, annotated(annotations, "manifest", on))
 		images = append(images, made{Image: img, tags: tags, platform: on, descriptor: annotated(annotations, "manifest-descriptor", on)})
 	}
+	view.made(images)
 	if err == nil {
 		done, err = m.deliver(ctx, images, index, indexNotes{annotated(annotations, "index", image.Platform{}), annotated(annotations, "index-descriptor", image.Platform{})}, outputs, view)
 	}
@@ -308,10 +313,10 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		return err
 	}
 	if f.part != nil {
-		f.part.done(images, index, done)
+		f.part.done(images, index, view.record.Ref, done)
 		return nil
 	}
-	return f.report(g, m, built, index, done)
+	return f.report(g, m, built, index, done, view.record.Ref)
 }
 
 // parseOutputs reads --output and --push; without both the image goes to the
@@ -518,7 +523,7 @@ func (f *buildFlags) epoch(outputs []output) (*int64, error) {
 }
 
 // report prints the result and writes the files that were asked for.
-func (f *buildFlags) report(g *globals, m *machine, images []*image.Image, index bool, done []delivered) error {
+func (f *buildFlags) report(g *globals, m *machine, images []*image.Image, index bool, done []delivered, ref string) error {
 	var ids []string
 	for _, img := range images {
 		id, err := image.ID(img)
@@ -544,7 +549,7 @@ func (f *buildFlags) report(g *globals, m *machine, images []*image.Image, index
 		if index {
 			config = ""
 		}
-		if err := writeMetadata(f.metadataFile, config, f.tags, done); err != nil {
+		if err := writeMetadata(f.metadataFile, config, ref, f.tags, done); err != nil {
 			return fmt.Errorf("--metadata-file: %w", err)
 		}
 	}
@@ -558,13 +563,17 @@ func (f *buildFlags) report(g *globals, m *machine, images []*image.Image, index
 }
 
 // writeMetadata writes --metadata-file with buildx's field names.
-func writeMetadata(path, id string, tags []string, done []delivered) error {
-	return writeMetadataFile(path, metadata(id, tags, done))
+func writeMetadata(path, id, ref string, tags []string, done []delivered) error {
+	return writeMetadataFile(path, metadata(id, ref, tags, done))
 }
 
-// metadata is what a build tells of its result.
-func metadata(id string, tags []string, done []delivered) map[string]any {
+// metadata is what a build tells of its result. ref is the build's, where there is
+// one.
+func metadata(id, ref string, tags []string, done []delivered) map[string]any {
 	m := map[string]any{}
+	if ref != "" {
+		m["buildx.build.ref"] = buildRef(ref)
+	}
 	if id != "" {
 		m["containerimage.config.digest"] = id
 	}

@@ -262,7 +262,7 @@ func (g *globals) createIndex(ctx context.Context, f *createIndexFlags, args []s
 	if f.metadata == "" {
 		return nil
 	}
-	if err := writeMetadata(f.metadata, "", names, []delivered{{manifest: &pushed}}); err != nil {
+	if err := writeMetadata(f.metadata, "", "", names, []delivered{{manifest: &pushed}}); err != nil {
 		return fmt.Errorf("--metadata-file: %w", err)
 	}
 	return nil

@@ -368,7 +368,7 @@ func pruneWarning(all bool) string {
 
 // newBuilderGroup is "builder builder", docker's name for what is done to caches.
 func newBuilderGroup(g *globals) *cobra.Command {
-	return group("builder", "Manage the caches of builds", "  builder builder prune --filter until=168h", newPrune(g, "prune [OPTIONS]"), newDu(g), newBuild(g))
+	return group("builder", "Manage the caches of builds", "  builder builder prune --filter until=168h", newPrune(g, "prune [OPTIONS]"), newDu(g), newBuild(g), newHistoryGroup(g))
 }
 
 func newPrune(g *globals, use string) *cobra.Command {

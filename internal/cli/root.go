@@ -44,7 +44,7 @@ func newRoot(s *streams) *cobra.Command {
 	cmd.AddCommand(
 		newBuild(g), newBake(g), newDebug(g), newRun(g), newCreate(g), newStart(g), newStop(g), newKill(g), newRm(g), newWait(g),
 		newPs(g), newLogs(g), newDiff(g), newCommit(g), newExport(g), newCp(g), newSupervise(),
-		newImages(g), newRmi(g), newTag(g), newInspect(g), newHistory(g),
+		newImages(g), newRmi(g), newTag(g), newInspect(g), newBothHistories(g),
 		newImport(g), newPull(g), newPush(g), newSave(g), newLoad(g),
 		newVersion(g),
 	)
