@@ -148,7 +148,9 @@ func (n notingResolver) Resolve(ctx context.Context, w planner.Wanted) (planner.
 		if pin.Digest != "" {
 			m.Digests = []image.Digest{pin.Digest}
 		}
-		n.r.record.Materials = append(n.r.record.Materials, m)
+		if !slices.ContainsFunc(n.r.record.Materials, func(have history.Material) bool { return have.URI == m.URI }) {
+			n.r.record.Materials = append(n.r.record.Materials, m)
+		}
 	}
 	return pin, err
 }
@@ -224,7 +226,7 @@ func (r *recorder) describe() {
 	c, f := &r.record, r.flags
 	repository := ""
 	switch {
-	case isURL(r.where), r.where == "-":
+	case isElsewhere(r.where):
 		c.Context = planner.Redact(r.where)
 	default:
 		c.Context = r.where
@@ -235,11 +237,7 @@ func (r *recorder) describe() {
 		repository, c.VCSRepository, c.VCSRevision = vcs.root, planner.Redact(vcs.remote), vcs.revision
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.args)) {
-		value := planner.Redact(r.args[name])
-		if planner.SaysSecret(name) {
-			value = "********"
-		}
-		c.BuildArgs = append(c.BuildArgs, history.Pair{Name: name, Value: value})
+		c.BuildArgs = append(c.BuildArgs, history.Pair{Name: name, Value: shownValue(name, r.args[name])})
 	}
 	c.Labels, c.NamedContexts = typedPairs(f.labels), typedPairs(f.contexts)
 	c.Outputs = append(c.Outputs, f.outputs...)
@@ -247,6 +245,27 @@ func (r *recorder) describe() {
 	if c.Name == "" {
 		c.Name = buildName(c, repository)
 	}
+}
+
+// isElsewhere reports whether a context is no directory here.
+func isElsewhere(where string) bool {
+	_, _, remote, err := remoteContext(where)
+	return remote || err != nil || where == "-"
+}
+
+// withheld stands for a value that is not written down.
+const withheld = "********"
+
+// shownValue is the value of a build argument without what it has of secrets. A
+// proxy may be named without a scheme.
+func shownValue(name, value string) string {
+	if planner.SaysSecret(name) {
+		return withheld
+	}
+	if at := strings.LastIndexByte(value, '@'); at >= 0 && strings.HasSuffix(strings.ToLower(name), "_proxy") && !strings.Contains(value, "://") {
+		return value[at+1:]
+	}
+	return planner.Redact(value)
 }
 
 // typedPairs are NAME=VALUE as they were typed.
@@ -263,7 +282,7 @@ func typedPairs(words []string) (list []history.Pair) {
 func buildName(c *history.Record, repository string) string {
 	name := c.Context
 	switch {
-	case isURL(name):
+	case isElsewhere(name):
 		name = strings.TrimSuffix(name[strings.LastIndexByte(strings.TrimRight(name, "/"), '/')+1:], ".git")
 	case repository != "":
 		if below, err := filepath.Rel(filepath.Dir(repository), name); err == nil {
