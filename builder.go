@@ -83,6 +83,9 @@ func BuildAll(ctx context.Context, o Options, on []image.Platform) ([]*image.Ima
 func Plan(ctx context.Context, o Options) (*planner.Graph, error) {
 	recipe, err := o.Parse()
 	if err != nil {
+		if o.Plan.CheckOnly {
+			planner.Warn(recipe, o.Plan)
+		}
 		return nil, err
 	}
 	if o.Ignore != nil {

@@ -109,8 +109,20 @@ func (r *Report) watch(at *Place) *linter.Linter {
 	}})
 }
 
+// watch is what looks at the next instruction. What stands behind a fault is not
+// looked at: it may be another instruction's rest.
+func (r *reader) watch(recipe *Recipe, at *Place) *linter.Linter {
+	if len(r.faults) > 0 {
+		return linter.New(&linter.Config{SkipAll: true})
+	}
+	return recipe.Report.watch(at)
+}
+
 // continuations notes the empty lines in instructions that go on.
 func (r *reader) continuations(report *Report, warnings []parser.Warning) {
+	if len(r.faults) > 0 {
+		return
+	}
 	for _, w := range warnings {
 		if w.URL != linter.RuleNoEmptyContinuation.URL || w.Location == nil {
 			continue

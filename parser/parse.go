@@ -14,7 +14,9 @@ import (
 // the reading.
 const maxFaults = 32
 
-// Parse reads a recipe. The error is a [diag.List] of all faults found.
+// Parse reads a recipe. The error is a [diag.List] of all faults found; with
+// one, the recipe has what checks found before the first fault, and nothing else
+// of use.
 func Parse(f *diag.File) (*Recipe, error) { return ParseWith(f, Options{}) }
 
 // Options are what a recipe is read with beside its text.
@@ -33,13 +35,13 @@ func ParseWith(f *diag.File, o Options) (*Recipe, error) {
 	recipe := &Recipe{File: f, Escape: parser.DefaultEscapeToken}
 	r.directives()
 	tree := r.tree()
-	if tree == nil {
-		return nil, r.faults.Err()
-	}
-	recipe.Escape, r.escape = tree.EscapeToken, tree.EscapeToken
 	if options, _, at, ok := parser.ParseDirective("check", []byte(f.Text)); ok {
 		recipe.Check, recipe.CheckSpan = options, r.find(max(first(at), 1), options)
 	}
+	if tree == nil {
+		return recipe, r.faults.Err()
+	}
+	recipe.Escape, r.escape = tree.EscapeToken, tree.EscapeToken
 	r.continuations(&recipe.Report, tree.Warnings)
 	for _, node := range tree.AST.Children {
 		r.instruction(recipe, node)
@@ -57,7 +59,7 @@ func ParseWith(f *diag.File, o Options) (*Recipe, error) {
 	}
 	if len(r.faults) > 0 {
 		r.suspect(recipe)
-		return nil, r.faults.Err()
+		return recipe, r.faults.Err()
 	}
 	recipe.checkNames()
 	recipe.checkCasing()
@@ -206,7 +208,7 @@ func (r *reader) instruction(recipe *Recipe, node *parser.Node) {
 			return
 		}
 	}
-	parsed, err := instructions.ParseInstructionWithLinter(node, recipe.Report.watch(&at))
+	parsed, err := instructions.ParseInstructionWithLinter(node, r.watch(recipe, &at))
 	if err != nil {
 		r.faults.Add(r.fault(err, at))
 		if strings.EqualFold(node.Value, "FROM") {

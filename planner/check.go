@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/util/system"
 	"github.com/moby/patternmatcher"
 
 	"builder/image"
@@ -39,6 +40,15 @@ func (p *plan) chooseChecks() error {
 		return e.WithHint("write skip=RULE,…;error=true, or skip=all")
 	}
 	return nil
+}
+
+// Warn hands on what the checks found in a recipe that cannot be planned: what
+// stands before its first fault.
+func Warn(r *parser.Recipe, o Options) {
+	p := &plan{Options: o, recipe: r}
+	if err := p.chooseChecks(); err == nil {
+		_ = p.tell() // the recipe is refused anyway
+	}
 }
 
 // tell hands on what the checks found. It returns an error where warnings are to
@@ -158,7 +168,7 @@ func scanArgument(name string) bool {
 }
 
 func (p *plan) checkWorkdir(s *stage, dir string) {
-	if !s.workdirs && !path.IsAbs(dir) {
+	if !s.workdirs && !system.IsAbs(dir, s.platform.OS) {
 		p.report.Add(&linter.RuleWorkdirRelativePath, p.doing.at, linter.RuleWorkdirRelativePath.Format(dir))
 	}
 	s.workdirs = true

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
 	"builder/image"
 	"builder/internal/diag"
 	"builder/parser"
@@ -13,11 +15,23 @@ import (
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// windows is the system that paths and shells are otherwise on.
+const windows = "windows"
+
 // empty is the config of scratch.
 func empty(on image.Platform) image.Config {
-	return image.Config{
+	c := image.Config{
 		OS: on.OS, Architecture: on.Architecture, Variant: on.Variant, OSVersion: on.OSVersion, OSFeatures: slices.Clone(on.OSFeatures),
-		Config: image.RunConfig{WorkingDir: "/", Env: []string{"PATH=" + defaultPath}},
+		Config: image.RunConfig{WorkingDir: "/"},
+	}
+	withPath(&c, on.OS)
+	return c
+}
+
+// withPath sees to it that a config has a PATH. Windows has its own.
+func withPath(c *image.Config, system string) {
+	if _, ok := shell.EnvsFromSlice(c.Config.Env).Get("PATH"); !ok && system != windows {
+		c.Config.Env = append(c.Config.Env, "PATH="+defaultPath)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	"github.com/moby/buildkit/util/system"
 
 	"builder/image"
 	"builder/internal/diag"
@@ -152,8 +153,29 @@ func (p *plan) copyOp(s *stage, c *parser.Copy) (op Copy, text string, err error
 		return op, "", diag.Errorf(c.FindFlag("--chown", c.Chown), "--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", op.Chown)
 	}
 	text = copyText(c.Add, c.Parents, op, dest)
+	for i, source := range op.Sources {
+		if strings.Contains(source, "://") {
+			continue
+		}
+		if op.Sources[i], err = s.slashed(source, c); err != nil {
+			return op, "", err
+		}
+	}
+	if dest, err = s.slashed(dest, c); err != nil {
+		return op, "", err
+	}
 	op.Dest = s.destination(dest)
 	return op, text, nil
+}
+
+// slashed is a path of COPY as it is within a tree: for Windows without its drive
+// and with slashes.
+func (s *stage) slashed(name string, c *parser.Copy) (string, error) {
+	within, err := system.CheckSystemDriveAndRemoveDriveLetter(name, s.platform.OS, true)
+	if err != nil {
+		return "", diag.Errorf(c.Find(name), "%s", err).WithHint("an image has no drives but C:")
+	}
+	return system.ToSlash(within, s.platform.OS), nil
 }
 
 // contextStep is the build context.
@@ -184,7 +206,10 @@ func (p *plan) workdirStep(s *stage, w *parser.Workdir, trigger bool) error {
 		return err
 	}
 	p.checkWorkdir(s, dir)
-	dir = s.workdir(dir)
+	written := dir
+	if dir, err = s.workdir(dir); err != nil {
+		return diag.Errorf(w.Find(w.Path), "working directory %q: %s", written, err)
+	}
 	if dir != "/" {
 		s.root = p.step(Step{
 			Op: Mkdir{Path: path.Clean(dir), User: s.config.Config.User}, Inputs: []StepRef{s.root}, Span: w.Span, Stage: s.id,
@@ -196,21 +221,15 @@ func (p *plan) workdirStep(s *stage, w *parser.Workdir, trigger bool) error {
 	return nil
 }
 
-// workdir changes the working directory and returns it. An absolute one stays
-// as it is written.
-func (s *stage) workdir(dir string) string {
-	current := s.config.Config.WorkingDir
-	if !path.IsAbs(current) {
-		current = path.Join("/", current)
+// workdir changes the working directory and returns it, with slashes. An absolute
+// one stays as it is written, but that Windows has backslashes and no drive.
+func (s *stage) workdir(dir string) (string, error) {
+	dir, err := system.NormalizeWorkdir(s.config.Config.WorkingDir, dir, s.platform.OS)
+	if err != nil {
+		return "", err
 	}
-	switch {
-	case dir == "":
-		dir = current
-	case !path.IsAbs(dir):
-		dir = path.Join(current, dir)
-	}
-	s.config.Config.WorkingDir, s.dir = dir, dir
-	return dir
+	s.config.Config.WorkingDir, s.dir = dir, system.ToSlash(dir, s.platform.OS)
+	return s.dir, nil
 }
 
 // layer notes a layer under the name that BuildKit has for it.
@@ -219,7 +238,11 @@ func (s *stage) layer(name string) { s.layers = append(s.layers, name) }
 // withShell gives args to the shell in force.
 func (s *stage) withShell(args []string) []string {
 	sh := s.config.Config.Shell
-	if len(sh) == 0 {
+	switch {
+	case len(sh) > 0:
+	case s.config.OS == windows:
+		sh = []string{"cmd", "/S", "/C"}
+	default:
 		sh = []string{"/bin/sh", "-c"}
 	}
 	return append(sh[:len(sh):len(sh)], strings.Join(args, " "))

@@ -109,7 +109,7 @@ func Plan(r *parser.Recipe, o Options, pins Pins) (graph *Graph, wanted []Wanted
 		return nil, nil, err
 	}
 	defer func() {
-		if len(wanted) > 0 && !p.Unresolved {
+		if err == nil && len(wanted) > 0 && !p.Unresolved {
 			return
 		}
 		if cerr := p.tell(); err == nil && cerr != nil && !p.CheckOnly {
@@ -117,7 +117,7 @@ func Plan(r *parser.Recipe, o Options, pins Pins) (graph *Graph, wanted []Wanted
 		}
 	}()
 	p.checkDefaults()
-	if err := p.open(); err != nil {
+	if err := p.begin(); err != nil {
 		return nil, nil, err
 	}
 	target, err := p.target()
@@ -128,8 +128,11 @@ func Plan(r *parser.Recipe, o Options, pins Pins) (graph *Graph, wanted []Wanted
 		return nil, nil, err
 	}
 	reached, err := p.resolve(target)
-	if err != nil || len(p.wanted) > 0 {
-		return nil, p.wanted, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(p.wanted) > 0 {
+		return nil, p.wanted, nil
 	}
 	for _, s := range p.stages {
 		if !reached[s] || s.done {
@@ -194,10 +197,7 @@ func newPlan(r *parser.Recipe, o Options, pins Pins) (*plan, error) {
 	}
 	p.proxy = proxyEnv(p.BuildArgs)
 	p.cacheNamespace = p.BuildArgs["BUILDKIT_CACHE_MOUNT_NS"]
-	if err := p.globals(); err != nil {
-		return nil, err
-	}
-	return p, p.sourceDate()
+	return p, nil
 }
 
 // sourceDate takes SOURCE_DATE_EPOCH from the build arguments. BuildKit hands
@@ -206,7 +206,9 @@ func (p *plan) sourceDate() error {
 	const name = "SOURCE_DATE_EPOCH"
 	value, given := p.BuildArgs[name]
 	if !given {
-		value, _ = p.global.Get(name)
+		if value, _ = p.global.Get(name); value == "" {
+			return nil // an ARG that says nothing
+		}
 	}
 	if value == "context" {
 		value = ""
@@ -233,6 +235,17 @@ func (p *plan) sourceDate() error {
 		p.global.set(name, value)
 	}
 	return nil
+}
+
+// begin evaluates what stands before the first FROM, and makes the stages.
+func (p *plan) begin() error {
+	if err := p.globals(); err != nil {
+		return err
+	}
+	if err := p.sourceDate(); err != nil {
+		return err
+	}
+	return p.open()
 }
 
 // graph returns what the target needs and its result.

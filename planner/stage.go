@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/containerd/platforms"
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
 
 	"builder/image"
 	"builder/internal/diag"
@@ -455,9 +454,7 @@ func (p *plan) run(s *stage) error {
 	if s.platform.OS == "" {
 		s.platform = p.goal
 	}
-	if _, ok := shell.EnvsFromSlice(s.config.Config.Env).Get("PATH"); !ok {
-		s.config.Config.Env = append(s.config.Config.Env, "PATH="+defaultPath)
-	}
+	withPath(&s.config, s.platform.OS)
 	for _, v := range s.config.Config.Env {
 		name, value, _ := strings.Cut(v, "=")
 		s.env.set(name, value)
@@ -466,7 +463,9 @@ func (p *plan) run(s *stage) error {
 		s.dir = "/"
 	}
 	if dir := s.config.Config.WorkingDir; dir != "" {
-		s.workdir(dir)
+		if _, err := s.workdir(dir); err != nil {
+			return diag.Errorf(s.at, "the base's working directory: %s", err)
+		}
 	}
 	if user := s.config.Config.User; user != "" {
 		s.user = user

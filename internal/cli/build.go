@@ -224,7 +224,11 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 		if input, err = openInput(g, f.file, contextArg); err != nil {
 			return err
 		}
-		if _, err := (builder.Options{Recipe: input.recipe, Include: input.include, Plan: plan}).Parse(); err != nil && !call.json {
+		options := builder.Options{Recipe: input.recipe, Include: input.include, Plan: plan}
+		if _, err := options.Parse(); err != nil {
+			if call.name == "check" {
+				return call.check(ctx, g.out, options)
+			}
 			return err
 		}
 	}
