@@ -121,6 +121,10 @@ func (m *machine) importBuilds(file string) (err error) {
 		if err := m.history().Put(r, log, limits); err != nil {
 			return err
 		}
+		if _, err := m.history().Find(r.Ref); err != nil {
+			fmt.Fprintf(m.err, "%s is older than the records that stay (history.keep and history.max-size in builder.toml)\n", r.Ref)
+			return nil
+		}
 		_, err := fmt.Fprintln(m.out, r.Ref)
 		return err
 	})
