@@ -20,6 +20,7 @@ var layers = map[string]string{
 	"internal/diag":       "",
 	"internal/progress":   "",
 	"internal/bake":       "internal/diag",
+	"internal/dap":        "",
 	"internal/decompress": "",
 	"internal/sys":        "",
 	"internal/rootfs":     "internal/sys",

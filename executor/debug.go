@@ -3,13 +3,13 @@ package executor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
 
 	"builder/executor/sandbox"
 	"builder/image"
+	"builder/internal/diag"
 	"builder/planner"
 	"builder/snapshot"
 )
@@ -33,8 +33,12 @@ type Session struct {
 // Stopped is a step whose tree can be looked at: as its process left it, with the mounts, the
 // network and the environment that the process had. Nothing that a session does there is kept.
 type Stopped struct {
-	Step string // as progress shows it
-	Err  error  // why it failed; nil for the result of a build
+	Step string    // as progress shows it
+	Span diag.Span // in the recipe; zero for a result
+	Err  error     // why it failed; nil in front of a step and for the result of a build
+	Env  []string  // that a command has there
+	// Root is the tree, to be read; it is made ready when it is asked for.
+	Root func(context.Context) (sandbox.Root, error)
 	// Run runs a session and returns what its command ended with.
 	Run func(context.Context, Session) error
 }
@@ -45,7 +49,8 @@ func (r *run) stop(ctx context.Context, w *work, op planner.Exec, spec *sandbox.
 	if r.Stopped == nil {
 		return nil
 	}
-	return r.Stopped(ctx, Stopped{Step: w.step.Name, Err: failed, Run: func(ctx context.Context, s Session) error {
+	look := func(context.Context) (sandbox.Root, error) { return readOnly(spec.Root), nil }
+	return r.Stopped(ctx, Stopped{Step: w.step.Name, Span: w.step.Span, Err: failed, Env: spec.Env, Root: look, Run: func(ctx context.Context, s Session) error {
 		wire := r.wire(op)
 		again := *spec
 		err := wire.connect(&again, op)
@@ -81,6 +86,31 @@ func (r *run) session(ctx context.Context, spec *sandbox.Spec, s Session) error 
 	return errors.Join(p.Wait(), done())
 }
 
+// readOnly is a tree that nobody writes.
+func readOnly(r sandbox.Root) sandbox.Root {
+	if r.Upper != "" {
+		r.Lower, r.Upper, r.Work = append([]string{r.Upper}, r.Lower...), "", ""
+	}
+	r.Writable = false
+	return r
+}
+
+// before lets somebody look at the tree that a step is about to begin with, whether it will run or not.
+func (r *run) before(ctx context.Context, ref planner.StepRef) error {
+	if r.Reached == nil {
+		return nil
+	}
+	s := &r.graph.Steps[ref]
+	env, dir, user := []string(nil), "", ""
+	if op, ok := s.Op.(planner.Exec); ok {
+		env, dir, user = op.Env, op.Dir, op.User
+	}
+	chain := r.input(s, 0).chain
+	at := r.stopAt(chain, env, dir, user, func(ctx context.Context) error { _, err := r.fetch(ctx, ref); return err })
+	at.Step, at.Span = s.Name, s.Span
+	return r.Reached(ctx, at)
+}
+
 // stopResult lets somebody look at the result of a build that went well.
 func (r *run) stopResult(ctx context.Context, img *image.Image) (err error) {
 	chain := make([]image.ContentDigest, len(img.Layers))
@@ -92,26 +122,44 @@ func (r *run) stopResult(ctx context.Context, img *image.Image) (err error) {
 			}
 		}
 	}
-	tree, err := r.Depot.Tree(ctx, chain)
-	if err != nil {
-		return fmt.Errorf("tree of the result: %w", err)
+	c := img.Config.Config
+	at := r.stopAt(chain, c.Env, c.WorkingDir, c.User, func(context.Context) error { return nil })
+	at.Step = "result"
+	return r.Stopped(ctx, at)
+}
+
+// stopAt is the tree of a chain with the surroundings of a command. fetch brings what of it is elsewhere.
+func (r *run) stopAt(chain []image.ContentDigest, env []string, dir, user string, fetch func(context.Context) error) Stopped {
+	tree := func(ctx context.Context) (snapshot.ID, error) {
+		if err := fetch(ctx); err != nil {
+			return snapshot.ID{}, err
+		}
+		tree, err := r.Depot.Tree(ctx, chain)
+		return tree.ID, err
 	}
-	var active snapshot.Active
-	if active, err = r.Snapshots.Prepare(ctx, tree.ID); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Snapshots.Discard(context.WithoutCancel(ctx), active)) }()
-	mount := root(active.Mount())
-	mount.Durable = true
-	return r.Stopped(ctx, Stopped{Step: "result", Run: func(ctx context.Context, s Session) error {
+	return Stopped{Env: env, Root: func(ctx context.Context) (sandbox.Root, error) {
+		id, err := tree(ctx)
+		if err != nil {
+			return sandbox.Root{}, err
+		}
+		m, err := r.Snapshots.Mount(ctx, id)
+		return root(m), err
+	}, Run: func(ctx context.Context, s Session) (err error) {
+		id, err := tree(ctx)
+		if err != nil {
+			return err
+		}
+		active, err := r.Snapshots.Prepare(ctx, id)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Snapshots.Discard(context.WithoutCancel(ctx), active)) }()
 		op := planner.Exec{}
 		wire := r.wire(op)
-		c := img.Config.Config
-		spec := &sandbox.Spec{Root: mount, Env: slices.Clone(c.Env), Dir: c.WorkingDir, User: c.User}
-		err := wire.connect(spec, op)
-		if err == nil {
+		spec := &sandbox.Spec{Root: root(active.Mount()), Env: slices.Clone(env), Dir: dir, User: user}
+		if err = wire.connect(spec, op); err == nil {
 			err = r.session(ctx, spec, s)
 		}
 		return errors.Join(err, wire.close(context.WithoutCancel(ctx)))
-	}})
+	}}
 }

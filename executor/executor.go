@@ -81,6 +81,8 @@ type Options struct {
 	// StopAtResult for the first result.
 	Stopped      func(context.Context, Stopped) error
 	StopAtResult bool
+	// Reached, where it is not nil, is called in front of each step that makes a layer.
+	Reached func(context.Context, Stopped) error
 }
 
 // run is one graph on its way to an image.

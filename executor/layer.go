@@ -41,6 +41,9 @@ func (r *run) layer(ctx context.Context, ref planner.StepRef) error {
 	}
 	defer func() { <-r.slots }()
 
+	if err := r.before(ctx, ref); err != nil {
+		return err
+	}
 	v := r.vertex(ref)
 	r.Progress.Progress(progress.Started{Vertex: v, Time: now()})
 	content, cached, err := r.answer(ctx, ref)

@@ -55,6 +55,8 @@ type buildFlags struct {
 	part *bakePart
 	// debug is what is done where the build stops; nil where that is nothing.
 	debug *debugFlags
+	// editor is told where the build could stop; nil where there is none.
+	editor *editor
 }
 
 func newBuildFlags() *buildFlags {
@@ -296,6 +298,9 @@ func runBuild(ctx context.Context, g *globals, f *buildFlags, contextArg string)
 	if f.debug != nil {
 		options.Executor.Stopped = f.debug.stopped(g, stops)
 		options.Executor.StopAtResult = f.debug.on.value == "always"
+	}
+	if f.editor != nil {
+		options.Executor.Reached, options.Executor.Stopped = f.editor.reached, f.editor.reached
 	}
 	built, err := builder.BuildAll(ctx, options, platforms)
 	var done []delivered

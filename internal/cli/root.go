@@ -42,7 +42,7 @@ func newRoot(s *streams) *cobra.Command {
 	cmd.PersistentFlags().StringVar(&g.config, "config", "", "directory of docker's config.json, with the credentials of registries (default $DOCKER_CONFIG, else ~/.docker)")
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return g.useConfig() }
 	cmd.AddCommand(
-		newBuild(g), newBake(g), newDebug(g), newRun(g), newCreate(g), newStart(g), newStop(g), newKill(g), newRm(g), newWait(g),
+		newBuild(g), newBake(g), newDebug(g), newDap(g), newRun(g), newCreate(g), newStart(g), newStop(g), newKill(g), newRm(g), newWait(g),
 		newPs(g), newLogs(g), newDiff(g), newCommit(g), newExport(g), newCp(g), newSupervise(),
 		newImages(g), newRmi(g), newTag(g), newInspect(g), newBothHistories(g),
 		newImport(g), newPull(g), newPush(g), newSave(g), newLoad(g),
