@@ -35,7 +35,7 @@ func newImageGroup(g *globals) *cobra.Command {
 // newBuildxGroup is "builder buildx": fingers that have it type it.
 func newBuildxGroup(g *globals) *cobra.Command {
 	return group("buildx", "The commands of builds by the names that they have in buildx", "  builder buildx build -t app:1.0 .",
-		newBuild(g), newDu(g), newHistoryGroup(g), newImagetoolsGroup(g), newPrune(g, "prune [OPTIONS]"), newVersion(g))
+		newBuild(g), newBake(g), newDap(g), newDebug(g), newDu(g), newHistoryGroup(g), newImagetoolsGroup(g), newPrune(g, "prune [OPTIONS]"), newVersion(g))
 }
 
 // imageCommands are the commands about registries and about the store as a whole.
