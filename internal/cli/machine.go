@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"builder/cache"
 	"builder/executor/sandbox"
 	"builder/executor/source"
@@ -125,8 +127,25 @@ func (m *machine) open() error {
 	if m.sandbox, err = sandbox.Open(filepath.Join(m.lease.Dir(), "sandbox")); err != nil {
 		return err
 	}
-	m.depot, err = depot.Open(depot.Options{Dir: filepath.Join(m.dir, "layers"), Temp: m.lease.Dir(), Blobs: m.store, Snapshots: m.snapshots})
+	m.depot, err = depot.Open(depot.Options{Dir: filepath.Join(m.dir, "layers"), Temp: m.lease.Dir(), Blobs: m.store, Snapshots: m.snapshots, Limit: m.room})
 	return err
+}
+
+// maxReserve is how much of the disk no layer may take, at most; of a small one it is a part.
+const (
+	maxReserve  = 1 << 30
+	reservePart = 20
+)
+
+// room is how many bytes a layer may unpack to: what is free on the disk, less a reserve for all
+// else that writes there. A few bytes can stand for any number.
+func (m *machine) room() (int64, error) {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(m.dir, &disk); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", m.dir, err)
+	}
+	reserve := min(int64(disk.Blocks)*disk.Bsize/reservePart, maxReserve)
+	return max(int64(disk.Bavail)*disk.Bsize-reserve, 1), nil
 }
 
 // kinds of snapshotters, as the file "snapshots" names them.

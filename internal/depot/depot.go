@@ -30,6 +30,9 @@ type Options struct {
 	Temp      string // on the same file system, removed by the owner of the process's lease
 	Blobs     *store.Store
 	Snapshots snapshot.Snapshotter
+	// Limit says how many bytes a layer may unpack to at that moment; nil is no limit. One that
+	// has more fails with [layer.ErrLimit].
+	Limit func() (int64, error)
 }
 
 // Depot is the layers of one store.
@@ -38,6 +41,7 @@ type Depot struct {
 	temp  string
 	blobs *store.Store
 	snaps snapshot.Snapshotter
+	limit func() (int64, error)
 
 	making  singleflight.Group
 	mu      sync.Mutex
@@ -49,7 +53,7 @@ func Open(o Options) (*Depot, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open layers: %w", err)
 	}
-	return &Depot{dir: o.Dir, temp: o.Temp, blobs: o.Blobs, snaps: o.Snapshots, indexes: map[image.ContentDigest]*layer.Index{}}, nil
+	return &Depot{dir: o.Dir, temp: o.Temp, blobs: o.Blobs, snaps: o.Snapshots, limit: o.Limit, indexes: map[image.ContentDigest]*layer.Index{}}, nil
 }
 
 // meta is the file "meta" of a layer: what has to be known of it without

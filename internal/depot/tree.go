@@ -258,6 +258,12 @@ func (d *Depot) readForeign(ctx context.Context, f *foreign, dir string, o layer
 // readLayer reads a layer's tar, which has to be that of the diff ID, into dir,
 // or only for its index where dir is empty. The tar's length is remembered.
 func (d *Depot) readLayer(ctx context.Context, diffID image.Digest, tar io.Reader, dir string, o layer.ApplyOptions) (*layer.Index, error) {
+	if dir != "" && d.limit != nil {
+		var err error
+		if o.Limit, err = d.limit(); err != nil {
+			return nil, fmt.Errorf("unpack layer %s: %w", diffID, err)
+		}
+	}
 	// Decompressing, verifying and writing take place at the same time.
 	plain := readAhead(tar)
 	verifier := newVerifier(plain, diffID)
