@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 
 	"github.com/zclconf/go-cty/cty"
@@ -83,7 +82,7 @@ func plainMap(of func(*Target) *map[string]string) func(*Target, cty.Value) erro
 	}
 }
 
-var nameForm = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+var nameForm = pattern(`^[a-zA-Z0-9_-]+$`)
 
 // target evaluates a block: once, or for each combination of its matrix.
 func (e *evaluator) target(d *Definition, b *block) error {
@@ -165,7 +164,7 @@ func (e *evaluator) matrix(b *block) ([]map[string]cty.Value, error) {
 
 // instance makes a target of a block.
 func (e *evaluator) instance(d *Definition, b *block, name string, more map[string]cty.Value) error {
-	if !nameForm.MatchString(name) {
+	if !nameForm().MatchString(name) {
 		return diag.Errorf(span(b.file, &b.at), "target name %q can have letters, digits, - and _ only", name)
 	}
 	t := &Target{Name: name}

@@ -3,7 +3,6 @@ package bake
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -287,13 +286,13 @@ func order(root *yaml.Node) []string {
 	return names
 }
 
-var yamlPlace = regexp.MustCompile(`line (\d+): `)
+var yamlPlace = pattern(`line (\d+): `)
 
 // yamlFault gives an error of YAML its place.
 func yamlFault(f *diag.File, err error) error {
 	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:\n  ")
 	at := diag.Pos{Line: 1, Column: 1}
-	if m := yamlPlace.FindStringSubmatch(text); m != nil {
+	if m := yamlPlace().FindStringSubmatch(text); m != nil {
 		fmt.Sscan(m[1], &at.Line)
 		text = strings.Replace(text, m[0], "", 1)
 	}
@@ -301,7 +300,7 @@ func yamlFault(f *diag.File, err error) error {
 }
 
 // reference is $NAME, ${NAME}, ${NAME:-word}, ${NAME-word}, ${NAME:+word}, ${NAME+word} and $$.
-var reference = regexp.MustCompile(`\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-+])([^}]*))?\})`)
+var reference = pattern(`\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-+])([^}]*))?\})`)
 
 // value is what the command line or the environment says of a name.
 func (o Options) value(name string) (value string, ok bool) {
@@ -314,8 +313,8 @@ func (o Options) value(name string) (value string, ok bool) {
 // interpolate replaces the variables in all texts of a document.
 func interpolate(n *yaml.Node, o Options) {
 	if n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "$") {
-		n.Value = reference.ReplaceAllStringFunc(n.Value, func(text string) string {
-			m := reference.FindStringSubmatch(text)
+		n.Value = reference().ReplaceAllStringFunc(n.Value, func(text string) string {
+			m := reference().FindStringSubmatch(text)
 			if m[1] != "" {
 				return "$"
 			}

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"path"
-	"regexp"
 	"strings"
 	"time"
 
@@ -36,7 +35,7 @@ var (
 	homedir   = ofTexts(nil, func([]string) (string, error) { return os.UserHomeDir() })
 	urlencode = ofTexts([]string{"text"}, func(a []string) (string, error) { return url.QueryEscape(a[0]), nil })
 	timestamp = ofTexts(nil, func([]string) (string, error) { return time.Now().UTC().Format(time.RFC3339), nil })
-	sanitize  = ofTexts([]string{"name"}, func(a []string) (string, error) { return unfit.ReplaceAllString(a[0], "_"), nil })
+	sanitize  = ofTexts([]string{"name"}, func(a []string) (string, error) { return unfit().ReplaceAllString(a[0], "_"), nil })
 	uuidv4    = ofTexts(nil, func([]string) (string, error) {
 		b := make([]byte, 16)
 		_, err := rand.Read(b)
@@ -130,7 +129,7 @@ var (
 // maxCost bounds what a hash of a password costs.
 const maxCost = 18
 
-var unfit = regexp.MustCompile(`[^a-zA-Z0-9_-]+`)
+var unfit = pattern(`[^a-zA-Z0-9_-]+`)
 
 func md5Sum(b []byte) string    { return fmt.Sprintf("%x", md5.Sum(b)) }
 func sha1Sum(b []byte) string   { return fmt.Sprintf("%x", sha1.Sum(b)) }

@@ -3,7 +3,6 @@ package bake
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -41,13 +40,13 @@ type semver struct {
 }
 
 var (
-	versionForm    = regexp.MustCompile(`^v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?$`)
-	conditionForm  = regexp.MustCompile(`(!=|>=|=>|<=|=<|=|>|<|~>|~|\^)?\s*(v?[0-9xX*][0-9A-Za-z.+*-]*)`)
-	hyphenatedForm = regexp.MustCompile(`^\s*(\S+)\s+-\s+(\S+)\s*$`)
+	versionForm    = pattern(`^v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?$`)
+	conditionForm  = pattern(`(!=|>=|=>|<=|=<|=|>|<|~>|~|\^)?\s*(v?[0-9xX*][0-9A-Za-z.+*-]*)`)
+	hyphenatedForm = pattern(`^\s*(\S+)\s+-\s+(\S+)\s*$`)
 )
 
 func parseVersion(text string) (semver, error) {
-	m := versionForm.FindStringSubmatch(strings.TrimSpace(text))
+	m := versionForm().FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {
 		return semver{}, fmt.Errorf("%q is no version", text)
 	}
@@ -64,14 +63,14 @@ func parseVersion(text string) (semver, error) {
 
 // fits reports whether a version meets all conditions.
 func (v semver) fits(text string) (bool, error) {
-	if m := hyphenatedForm.FindStringSubmatch(text); m != nil {
+	if m := hyphenatedForm().FindStringSubmatch(text); m != nil {
 		text = ">=" + m[1] + " <=" + m[2]
 	}
-	rest := strings.Trim(conditionForm.ReplaceAllString(text, ""), ", \t")
+	rest := strings.Trim(conditionForm().ReplaceAllString(text, ""), ", \t")
 	if rest != "" || strings.TrimSpace(text) == "" {
 		return false, fmt.Errorf("%q is no constraint of versions", text)
 	}
-	for _, m := range conditionForm.FindAllStringSubmatch(text, -1) {
+	for _, m := range conditionForm().FindAllStringSubmatch(text, -1) {
 		c, err := parseVersion(m[2])
 		if err != nil {
 			return false, err

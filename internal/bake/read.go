@@ -3,7 +3,9 @@ package bake
 import (
 	"errors"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -128,3 +130,8 @@ func place(f *diag.File, at hcl.Pos) diag.Pos {
 
 // errNone is for names that nothing has.
 var errNone = errors.New("not found")
+
+// pattern compiles an expression when it is first asked for: most commands read no files of targets.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
